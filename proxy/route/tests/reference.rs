@@ -364,7 +364,7 @@ fn when() -> impl Strategy<Value = When> {
         4 => (prop::sample::select(&HEADERS[..]), text()).prop_map(|(n, t)| When::Header(n.into(), t)),
         2 => (name(), text()).prop_map(|(n, t)| When::Cookie(n, t)),
         2 => (name(), text()).prop_map(|(n, t)| When::Query(n, t)),
-        1 => path_match().prop_map(When::Path),
+        3 => path_match().prop_map(When::Path),
         1 => vec(prop::sample::select(&["GET", "POST"][..]).prop_map(String::from), 0..3).prop_map(When::Method),
         1 => region().prop_map(When::Region),
         1 => vec(prop::sample::select(networks.to_vec()).prop_map(|n| n.parse().unwrap()), 1..3).prop_map(When::Source),
@@ -538,7 +538,7 @@ fn agree(config: &Config, requests: &[Request]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn any_table_decides_as_the_rules_of_routing_say(
