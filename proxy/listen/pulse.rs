@@ -136,16 +136,25 @@ impl Pulse {
 
     /// What must end by `now`.
     fn due(&self, now: Instant) -> Option<Order> {
-        let lasted = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        let lasted =
+            |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.requests.get() > 0;
         note(&self.stuck, &self.signs.stuck, now);
         note(&self.closed, &self.signs.closed, now);
-        if self.stuck.get().is_some_and(|since| lasted(since, self.timeouts.idle)) {
+        if self
+            .stuck
+            .get()
+            .is_some_and(|since| lasted(since, self.timeouts.idle))
+        {
             return Some(Order::Abort);
         }
         if busy {
             // What comes now may be the next request's head: its time begins when this one has ended.
-            return self.closed.get().filter(|since| lasted(*since, HALF_CLOSED)).map(|_| Order::Abort);
+            return self
+                .closed
+                .get()
+                .filter(|since| lasted(*since, HALF_CLOSED))
+                .map(|_| Order::Abort);
         }
         note(&self.head, &self.signs.bytes, now);
         if let Some(since) = self.head.get() {
