@@ -22,12 +22,19 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S], and: &str) -> String {
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Longer words are no typing mistakes, and comparing them is slow.
     const LONGEST: usize = 64;
+    /// So many names are compared: a suggestion is worth no more time.
+    const MOST: usize = 1000;
     if word.len() > LONGEST {
         return None;
     }
-    let (lower, allowed) = (word.to_lowercase(), (word.chars().count() / 3).max(1));
+    let (lower, length) = (word.to_lowercase(), word.chars().count());
+    // A third of the letters may be wrong.
+    let allowed = |name: &str| (length.max(name.chars().count()) / 3).max(1);
+    let differ = |name: &str| length.abs_diff(name.chars().count());
     known
         .into_iter()
+        .take(MOST)
+        .filter(|name| differ(name) <= allowed(name))
         // "v1" for "v3" is no slip: who wrote a number meant that number.
         .filter(|name| {
             name.len() <= LONGEST
@@ -35,7 +42,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         })
         .map(|name| (distance(&lower, &name.to_lowercase()), name))
         // One letter for another is no likeness between words of one letter.
-        .filter(|(distance, name)| *distance <= allowed && *distance < name.chars().count())
+        .filter(|(distance, name)| *distance <= allowed(name) && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

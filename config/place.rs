@@ -171,7 +171,7 @@ impl Walk {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Unreadable::SecondDocument(point(&span.start)));
+                    return Err(Unreadable::SecondDocument(stretch(span)));
                 }
             }
             Event::Scalar(value, style, anchor, tag) => {

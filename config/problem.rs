@@ -101,9 +101,12 @@ pub struct Problem {
     pub message: String,
     /// What to do.
     pub hint: String,
-    /// The line of the file, for the caret.
+    /// The line of the file, for the caret; of a very long one the part around it.
     #[serde(skip)]
     pub source_line: String,
+    /// So many characters of the line stand before `source_line`.
+    #[serde(skip)]
+    pub source_from: usize,
     /// Characters that the caret underlines, at least 1.
     #[serde(skip)]
     pub width: usize,
@@ -122,6 +125,7 @@ impl Problem {
             message: plain(message),
             hint: plain(hint),
             source_line: String::new(),
+            source_from: 0,
             width: 1,
         }
     }
@@ -185,7 +189,7 @@ impl Problem {
         }
         // Tabs become one space and control characters a mark, so that a column is a column.
         let line: Vec<char> = self.source_line.chars().map(visible).collect();
-        let column = column.min(line.len());
+        let column = column.saturating_sub(self.source_from).min(line.len());
         let width = self.width.clamp(1, (line.len() - column).max(1));
         let (from, to) = if line.len() <= MAX_SHOWN {
             (0, line.len())
@@ -195,7 +199,7 @@ impl Problem {
         };
         let mut shown = String::new();
         let mut indent = column - from;
-        if from > 0 {
+        if from + self.source_from > 0 {
             shown.push('…');
             indent += 1;
         }

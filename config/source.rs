@@ -14,7 +14,11 @@ pub(crate) struct Source {
     pub(crate) places: Places,
     /// Where each line begins, in bytes.
     starts: Vec<usize>,
+    is_ascii: bool,
 }
+
+/// So many characters around a place are kept for its problem.
+const AROUND: usize = 200;
 
 impl Source {
     pub(crate) fn new(name: PathBuf, text: String, places: Places) -> Self {
@@ -28,6 +32,7 @@ impl Source {
         }));
         Self {
             name,
+            is_ascii: text.is_ascii(),
             text,
             places,
             starts,
@@ -43,6 +48,54 @@ impl Source {
         self.text[*start..end].trim_end_matches(['\n', '\r'])
     }
 
+    /// What stands behind so many characters of a line.
+    fn behind(&self, line: usize, characters: usize) -> &str {
+        let line = self.line(line);
+        // Files in one long line of JSON are common: in plain ASCII the place is found without a walk.
+        let at = if self.is_ascii {
+            Some(characters)
+        } else {
+            line.char_indices().nth(characters).map(|(at, _)| at)
+        };
+        at.and_then(|at| line.get(at..)).unwrap_or_default()
+    }
+
+    /// How much to underline: the parser counts white space and comments behind a value as a part of it.
+    fn width(&self, place: Place) -> usize {
+        let behind = self.behind(place.line, place.column.saturating_sub(1));
+        let stretch: Vec<char> = behind.chars().take(place.width.min(AROUND)).collect();
+        let end = match stretch.first() {
+            Some(quote @ ('"' | '\'')) => {
+                let escapes = |at: &usize| {
+                    stretch[..*at]
+                        .iter()
+                        .rev()
+                        .take_while(|c| **c == '\\')
+                        .count()
+                };
+                let closes = |at: &usize| {
+                    stretch[*at] == *quote && (*quote == '\'' || escapes(at).is_multiple_of(2))
+                };
+                // In single quotes a quote is doubled: the one before the next other sign closes.
+                let last =
+                    (1..stretch.len()).find(|at| closes(at) && stretch.get(at + 1) != Some(&'\''));
+                last.map(|at| at + 1)
+            }
+            Some('{' | '[') => stretch
+                .iter()
+                .rposition(|c| matches!(c, '}' | ']'))
+                .map(|at| at + 1),
+            _ => None,
+        };
+        let shown = end.unwrap_or_else(|| {
+            stretch
+                .iter()
+                .rposition(|c| !c.is_whitespace())
+                .map_or(1, |at| at + 1)
+        });
+        shown.max(1)
+    }
+
     /// A problem at a place of this file.
     pub(crate) fn problem(
         &self,
@@ -53,15 +106,24 @@ impl Source {
     ) -> Problem {
         // Where a parser names the end of the text, the last line that there is stands for it.
         let line = place.line.clamp(1, self.starts.len());
+        let column = if line == place.line {
+            place.column.max(1)
+        } else {
+            self.line(line).chars().count() + 1
+        };
+        // Of a line without end only what a message shows is kept.
+        let source_from = (column - 1).saturating_sub(AROUND);
+        let shown = self.behind(line, source_from);
         Problem {
             line,
-            column: if line == place.line {
-                place.column.max(1)
-            } else {
-                self.line(line).chars().count() + 1
-            },
-            source_line: self.line(line).to_owned(),
-            width: place.width.max(1),
+            column,
+            source_line: shown.chars().take(3 * AROUND).collect(),
+            source_from,
+            width: self.width(Place {
+                line,
+                column,
+                ..place
+            }),
             ..Problem::of_file(code, self.name.clone(), message, hint)
         }
     }
@@ -192,6 +254,11 @@ impl Problems {
         message: &str,
         hint: &str,
     ) {
+        let is_told = severity == Severity::Warning || self.refused;
+        if self.list.len() >= MAX_PROBLEMS && is_told {
+            self.dropped += 1;
+            return;
+        }
         let mut path = String::new();
         at.steps()
             .into_iter()

@@ -18,6 +18,12 @@ fn parsed(text: &str) -> Loaded {
 /// A file that must be good.
 fn good(text: &str) -> Config {
     let loaded = parsed(text);
-    let told: String = loaded.problems.iter().map(|problem| problem.render(false)).collect();
-    loaded.config.unwrap_or_else(|| panic!("the file is refused:\n{told}"))
+    let told: String = loaded
+        .problems
+        .iter()
+        .map(|problem| problem.render(false))
+        .collect();
+    loaded
+        .config
+        .unwrap_or_else(|| panic!("the file is refused:\n{told}"))
 }

@@ -129,6 +129,12 @@ impl Watch {
         loaded
     }
 
+    /// Takes its ears away, as a network file system does.
+    #[cfg(test)]
+    pub(crate) fn deafen(&mut self) {
+        self.folders.watcher = None;
+    }
+
     /// Waits until events came and went silent, or until it is time to look without any.
     async fn settled(&mut self) {
         loop {

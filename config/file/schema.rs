@@ -80,8 +80,7 @@ mod tests {
             {
                 assert!(
                     property["description"].is_string(),
-                    "{} has no description",
-                    key
+                    "{key} has no description"
                 );
             }
         }

@@ -35,7 +35,6 @@ pub(crate) struct Version {
     pub(crate) name: String,
     /// Where it runs: `127.0.0.1:3001`, `[::1]:3001`, `unix:/run/app.sock`. At least one.
     #[serde(default)]
-    #[schemars(inner(length(min = 1)))]
     pub(crate) endpoints: Vec<String>,
     /// Free words about the version.
     #[serde(default)]
