@@ -1,1 +1,9 @@
-//! placeholder
+//! Tidegate.
+
+pub mod control;
+pub mod exchange;
+pub mod listen;
+pub mod record;
+pub mod route;
+pub mod snapshot;
+pub mod upstream;

@@ -1,0 +1,3 @@
+//! The one writer: it turns edits into snapshots.
+
+pub mod compile;
