@@ -9,6 +9,7 @@ mod listener;
 mod names;
 mod region;
 mod route;
+mod rule;
 mod service;
 mod unreached;
 mod value;

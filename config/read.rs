@@ -116,15 +116,22 @@ fn found(
         }
     };
     let parent = path.parent().unwrap_or(folder);
-    reader.list(parent, &pattern).unwrap_or_else(|error| {
-        let message = format!(
-            "cannot list the folder {}: {}",
-            quoted(&parent.display().to_string()),
-            told(&error)
-        );
-        problems.error(at, "T403", message, "create it or remove the entry");
-        Vec::new()
-    })
+    match reader.list(parent, &pattern) {
+        Ok(files) => files,
+        // A pattern may match nothing, and it is noticed when the folder appears.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let folder = quoted(&parent.display().to_string());
+            let message = format!("cannot list the folder {folder}: {}", told(&error));
+            problems.error(
+                at,
+                "T403",
+                message,
+                "let this process read it, or remove the entry",
+            );
+            Vec::new()
+        }
+    }
 }
 
 fn included(
@@ -241,7 +248,7 @@ fn unreadable_problem(source: &Source, unreadable: Unreadable) -> Problem {
             "T100",
             source.name.clone(),
             "the file holds nothing",
-            "begin with `version: 1`; README.md shows a whole file of ten lines",
+            "begin with `version: 1`; `tidegate schema` tells every key",
         ),
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Check;
-use super::names::Unique;
 use super::value::is_header_value;
 use crate::file;
 use crate::names::{list, nearest};
@@ -11,14 +10,13 @@ use crate::problem::quoted;
 use crate::source::At;
 use crate::{
     Action, Forward, HostPattern, PathMatch, Redirect, Respond, Retry, RetryOn, Rewrite, Route,
-    RouteMatch, RouteTimeouts, Rule, Share, Split, SplitBy, Target,
+    RouteMatch, RouteTimeouts, Share,
 };
 
 const REDIRECTS: [u64; 5] = [301, 302, 303, 307, 308];
 const MOST_TRIES: u32 = 10;
 const LARGEST_BODY: usize = 1 << 20;
 const LONGEST_HOST: usize = 253;
-const LONGEST_SALT: usize = 256;
 /// Only whoever forwards has these.
 const FORWARDS: &str = "only a route with `service` forwards";
 
@@ -363,154 +361,6 @@ impl Check<'_> {
         }
     }
 
-    fn rules(
-        &mut self,
-        at: &At<'_>,
-        written: &[file::Rule],
-        route: &str,
-        service: Option<&file::Service>,
-        part: &crate::read::Part,
-    ) -> Vec<Rule> {
-        let mut names = Unique::new("rule of this route");
-        let mut rules = Vec::with_capacity(written.len());
-        for (index, rule) in written.iter().enumerate() {
-            let at = at.index(index);
-            let name = rule.name.clone().unwrap_or_else(|| (index + 1).to_string());
-            match rule.name {
-                Some(_) => names.name(&at.key("name"), &name, self.problems),
-                None => names.unnamed(&at, &name, self.problems),
-            }
-            let when = rule
-                .when
-                .as_ref()
-                .map(|when| self.when(&at.key("when"), when, part));
-            let target = self.target(&at, rule, route, &name, service);
-            self.asks_for_nobody(&at, &target);
-            rules.push(Rule { name, when, target });
-        }
-        rules
-    }
-
-    fn target(
-        &mut self,
-        at: &At<'_>,
-        rule: &file::Rule,
-        route: &str,
-        name: &str,
-        service: Option<&file::Service>,
-    ) -> Target {
-        match (&rule.to, &rule.split) {
-            (Some(version), None) => {
-                let who = format!("route {} sends to", quoted(route));
-                let found = service
-                    .and_then(|s| self.version_named(&at.key("to"), version, s, &who, false));
-                Target::To(found.unwrap_or(0))
-            }
-            (None, Some(split)) => {
-                Target::Split(self.split(&at.key("split"), split, route, name, service))
-            }
-            (Some(_), Some(_)) => {
-                let message = format!("rule {} has `to` and `split` at one time", quoted(name));
-                self.problems
-                    .key_error(&at.key("split"), "T108", message, "keep one of them");
-                Target::To(0)
-            }
-            (None, None) => {
-                let message = format!("rule {} does not say where to", quoted(name));
-                self.problems.error(
-                    at,
-                    "T108",
-                    message,
-                    "add `to:` with a version, or `split:` with weights",
-                );
-                Target::To(0)
-            }
-        }
-    }
-
-    fn split(
-        &mut self,
-        at: &At<'_>,
-        written: &file::Split,
-        route: &str,
-        rule: &str,
-        service: Option<&file::Service>,
-    ) -> Split {
-        let weights_at = at.key("weights");
-        let mut weights = vec![Share::ZERO; service.map_or(0, |service| service.versions.len())];
-        let mut sum = Some(0_u64);
-        for (version, text) in &written.weights {
-            let at = weights_at.key(version);
-            let share = self.share_read(&at, text);
-            sum = sum
-                .zip(share)
-                .map(|(sum, share)| sum + u64::from(share.parts()));
-            let Some(service) = service else { continue };
-            let who = format!("route {} splits over", quoted(route));
-            if let (Some(index), Some(share)) =
-                (self.version_named(&at, version, service, &who, true), share)
-            {
-                weights[index] = share;
-            }
-        }
-        let full = u64::from(Share::FULL.parts());
-        if let Some(sum) = sum.filter(|sum| *sum != full) {
-            let message = format!(
-                "the weights add up to {}, they must add up to 100 %",
-                percent(sum)
-            );
-            let hint = if sum < full {
-                format!("give {} more to one of them", percent(full - sum))
-            } else {
-                format!("take {} from one of them", percent(sum - full))
-            };
-            self.problems.error(&weights_at, "T303", message, hint);
-        }
-        Split {
-            by: self.split_by(&at.key("by"), written.by.as_deref()),
-            salt: self.salt(&at.key("salt"), written.salt.as_deref(), route, rule),
-            weights,
-        }
-    }
-
-    fn split_by(&mut self, at: &At<'_>, written: Option<&str>) -> SplitBy {
-        const WORDS: [&str; 3] = ["user", "random", "client_address"];
-        match written {
-            None if self.has_identity => SplitBy::User,
-            None | Some("random") => SplitBy::Random,
-            Some("user") => SplitBy::User,
-            Some("client_address") => SplitBy::ClientAddress,
-            Some(text) => match text.split_once(':') {
-                Some(("header", name)) => SplitBy::Header(self.header_name(at, name.trim())),
-                Some(("cookie", name)) => SplitBy::Cookie(self.cookie_name(at, name.trim())),
-                _ => {
-                    let message = format!("a split cannot go by {}", quoted(text));
-                    let hint = match nearest(text, WORDS) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => "write `user`, `random`, `client_address`, `header:NAME` or `cookie:NAME`".to_owned(),
-                    };
-                    self.problems.error(at, "T317", message, hint);
-                    SplitBy::Random
-                }
-            },
-        }
-    }
-
-    fn salt(&mut self, at: &At<'_>, written: Option<&str>, route: &str, rule: &str) -> String {
-        let Some(salt) = written else {
-            return format!("{route}.{rule}");
-        };
-        if salt.is_empty() || salt.len() > LONGEST_SALT {
-            let message = format!(
-                "a salt has 1 to {LONGEST_SALT} bytes, this one has {}",
-                salt.len()
-            );
-            self.problems
-                .error(at, "T302", message, "write a word, or leave the key out");
-        }
-        salt.to_owned()
-    }
-
     fn redirect(&mut self, at: &At<'_>, written: &file::Redirect) -> Redirect {
         let status = written.status.unwrap_or(302);
         if !REDIRECTS.contains(&status) {
@@ -610,15 +460,6 @@ impl Check<'_> {
             body: written.body.clone(),
             content_type,
         }
-    }
-}
-
-/// Hundred-thousandths that may be more than a whole.
-fn percent(parts: u64) -> String {
-    let fraction = format!("{:03}", parts % 1000);
-    match fraction.trim_end_matches('0') {
-        "" => format!("{} %", parts / 1000),
-        fraction => format!("{}.{fraction} %", parts / 1000),
     }
 }
 

@@ -27,6 +27,14 @@ fn tidy(schema: &mut Value) {
         return;
     };
     object.remove("format");
+    if let Some(Value::String(text)) = object.get_mut("description") {
+        // Comments are broken at the width of our source, which is nobody else's.
+        *text = text
+            .split("\n\n")
+            .map(|paragraph| paragraph.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join("\n\n");
+    }
     if object.get("default").is_some_and(Value::is_null) {
         object.remove("default");
     }

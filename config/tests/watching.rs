@@ -9,8 +9,8 @@ use crate::{Loaded, Pace, Watch, load};
 
 /// Polls so rarely that only events can be what is noticed.
 const EVENTS: Pace = Pace {
-    settle: Duration::from_millis(30),
-    settle_at_most: Duration::from_millis(150),
+    settle: Duration::from_millis(100),
+    settle_at_most: Duration::from_millis(400),
     poll: Duration::from_secs(3600),
 };
 
@@ -196,10 +196,11 @@ async fn a_folder_that_is_replaced_is_watched_again() {
 async fn whatever_the_file_names_is_a_part_of_it() {
     let mut edited = Edited::new(EVENTS);
     let path = edited.path("tidegate.yaml");
-    fs::create_dir(edited.path("more")).unwrap();
     let main = format!("{}runtime: {{ include: [\"more/*.yaml\"] }}\n", text(5));
     fs::write(&path, main).unwrap();
     edited.comes_to(5).await;
+    // The folder appears after the pattern that looks into it.
+    fs::create_dir(edited.path("more")).unwrap();
 
     let users = "identity: { user: [{ client_address: true }] }\nroutes: [{ name: x, service: app, match: { hosts: [a.b] }, rules: [{ to: v1, when: { user: { file: users } } }] }]\n";
     fs::write(edited.path("more/a.yaml"), users).unwrap();
