@@ -1,12 +1,13 @@
 //! The rules that can match a request, found without trying all.
 //!
-//! Many rules need one of a few exact values to be in the request: a header's, a cookie's, a user's, a country. Such a
-//! rule is filed under the hashes of these values. A request is then asked for its own values, each is hashed, and
-//! only rules filed under one of them, and rules that could not be filed, are checked, in the order written. A hash
-//! that fits by accident costs a check and nothing else, for every rule found is still checked whole.
+//! Many rules need one of a few values to be in the request: a header's, the beginning of a cookie's, a user's, a
+//! country. Such a rule is filed under the hashes of these values. A request is then asked for its own values, each is
+//! hashed, and only rules filed under one of them, and rules that could not be filed, are checked, in the order
+//! written. A hash that fits by accident costs a check and nothing else, for every rule found is still checked whole.
 //!
-//! Rules are not filed, so checked each time (some ten nanoseconds apiece), where all that they ask for is a prefix, a
-//! part or an expression of a text, presence or absence, or something under `not`.
+//! A rule that asks for a part of a text, an expression or mere presence is filed under the name alone: it costs
+//! nothing while the name is not sent, and a check (some ten nanoseconds, an expression more) when it is. Rules that
+//! ask for absence, an expression of the path or something under `not` are checked each time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,10 +17,9 @@ use ipnet::IpNet;
 
 use super::condition::{Asked, Condition, Places};
 use super::fast_map::{FastMap, seeded};
-use super::matcher::Text;
 use super::path::{PathRule, prefixes};
 use super::region::Code;
-use super::{cookie, query};
+use super::{cookie, matcher, query};
 
 /// With fewer rules trying all is faster than asking for values.
 const WORTHWHILE: usize = 8;
@@ -43,12 +43,9 @@ pub(super) struct Index {
 /// Where values are looked for: only where some rule is filed.
 #[derive(Debug, Default)]
 struct Asking {
-    /// Each with the seed of its values.
-    headers: Vec<(HeaderName, u64)>,
-    headers_by_name: FastMap<Box<[u8]>, u64>,
-    cookies: FastMap<Box<[u8]>, u64>,
-    queries: Vec<(Box<[u8]>, u64)>,
-    queries_by_name: FastMap<Box<[u8]>, u64>,
+    headers: Texts,
+    cookies: Texts,
+    queries: Texts,
     user: bool,
     method: bool,
     region: bool,
@@ -58,12 +55,31 @@ struct Asking {
     networks: Vec<(bool, u8)>,
 }
 
+/// The headers, cookies or query parameters that rules are filed under.
+#[derive(Debug, Default)]
+struct Texts {
+    names: Vec<(Box<[u8]>, Text)>,
+    /// Indexes into `names`.
+    by_name: FastMap<Box<[u8]>, usize>,
+}
+
+/// What rules want to know of one header, cookie or parameter.
+#[derive(Debug)]
+struct Text {
+    /// For `HeaderMap`; `None` for cookies and parameters.
+    header: Option<HeaderName>,
+    seed: u64,
+    exact: bool,
+    /// Lengths of beginnings that rules ask for; 0 where some ask whether it is sent at all.
+    beginnings: Vec<usize>,
+}
+
 /// A place of a request that values stand in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
-    Header(HeaderName),
-    Cookie(Box<str>),
-    Query(Box<str>),
+    Header(HeaderName, Part),
+    Cookie(Box<str>, Part),
+    Query(Box<str>, Part),
     User,
     Method,
     Country,
@@ -74,13 +90,30 @@ enum Place {
     Network(bool, u8),
 }
 
+/// How much of a text a rule is filed under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Whole,
+    Beginning(usize),
+}
+
+impl Part {
+    /// Keeps a whole value apart from an equal beginning of a longer one.
+    fn seed(self, text: u64) -> u64 {
+        match self {
+            Self::Whole => text,
+            Self::Beginning(_) => !text,
+        }
+    }
+}
+
 impl Place {
     /// Keeps values of different places apart.
     fn seed(&self) -> u64 {
         match self {
-            Self::Header(name) => seeded(1, name.as_str().as_bytes()),
-            Self::Cookie(name) => seeded(2, name.as_bytes()),
-            Self::Query(name) => seeded(3, name.as_bytes()),
+            Self::Header(name, part) => part.seed(seeded(1, name.as_str().as_bytes())),
+            Self::Cookie(name, part) => part.seed(seeded(2, name.as_bytes())),
+            Self::Query(name, part) => part.seed(seeded(3, name.as_bytes())),
             Self::User => 4,
             Self::Method => 5,
             Self::Country => 6,
@@ -210,28 +243,23 @@ impl<'a> Cursors<'a> {
 
 impl Asking {
     fn add(&mut self, place: &Place) {
-        let seed = place.seed();
         match place {
-            Place::Header(name) => {
-                if self
-                    .headers_by_name
-                    .insert(name.as_str().as_bytes().into(), seed)
-                    .is_none()
-                {
-                    self.headers.push((name.clone(), seed));
-                }
+            Place::Header(name, part) => {
+                let text = self
+                    .headers
+                    .named(name.as_str().as_bytes(), part.seed(place.seed()));
+                text.header = Some(name.clone());
+                text.add(*part);
             }
-            Place::Cookie(name) => {
-                self.cookies.insert(name.as_bytes().into(), seed);
+            Place::Cookie(name, part) => {
+                self.cookies
+                    .named(name.as_bytes(), part.seed(place.seed()))
+                    .add(*part);
             }
-            Place::Query(name) => {
-                if self
-                    .queries_by_name
-                    .insert(name.as_bytes().into(), seed)
-                    .is_none()
-                {
-                    self.queries.push((name.as_bytes().into(), seed));
-                }
+            Place::Query(name, part) => {
+                self.queries
+                    .named(name.as_bytes(), part.seed(place.seed()))
+                    .add(*part);
             }
             Place::User => self.user = true,
             Place::Method => self.method = true,
@@ -252,10 +280,10 @@ impl Asking {
     fn ask(&self, asked: &mut Asked<'_>, found: &mut impl FnMut(u64)) {
         self.ask_headers(asked, found);
         self.ask_query(asked, found);
-        if !self.cookies.is_empty() {
+        if !self.cookies.names.is_empty() {
             for (name, value) in cookie::pairs(asked.caller.headers) {
-                if let Some(seed) = self.cookies.get(name) {
-                    found(seeded(*seed, value));
+                if let Some(text) = self.cookies.get(name) {
+                    text.ask(value, found);
                 }
             }
         }
@@ -281,19 +309,17 @@ impl Asking {
 
     fn ask_headers(&self, asked: &Asked<'_>, found: &mut impl FnMut(u64)) {
         let headers = asked.caller.headers;
-        if self.headers.len() <= headers.keys_len() {
-            for (name, seed) in &self.headers {
-                headers
-                    .get_all(name)
-                    .iter()
-                    .for_each(|value| found(seeded(*seed, value.as_bytes())));
+        if self.headers.names.len() <= headers.keys_len() {
+            for (_, text) in &self.headers.names {
+                let lines = text.header.iter().flat_map(|name| headers.get_all(name));
+                lines.for_each(|value| text.ask(value.as_bytes(), found));
             }
             return;
         }
         // Rules look at more headers than the request has: ask which of its own they look at.
         for (name, value) in headers {
-            if let Some(seed) = self.headers_by_name.get(name.as_str().as_bytes()) {
-                found(seeded(*seed, value.as_bytes()));
+            if let Some(text) = self.headers.get(name.as_str().as_bytes()) {
+                text.ask(value.as_bytes(), found);
             }
         }
     }
@@ -301,23 +327,25 @@ impl Asking {
     fn ask_query(&self, asked: &Asked<'_>, found: &mut impl FnMut(u64)) {
         // For one or two names comparing is cheaper than hashing every name that is sent.
         const FEW: usize = 2;
-        if self.queries.is_empty() {
+        let names = &self.queries.names;
+        if names.is_empty() {
             return;
         }
         for (name, value) in query::pairs(asked.caller.query) {
-            let seed = if self.queries.len() <= FEW {
-                self.queries
-                    .iter()
+            let text = if names.len() <= FEW {
+                let mut known = names.iter();
+                known
                     .find(|(wanted, _)| query::equals(name, wanted))
-                    .map(|(_, seed)| *seed)
+                    .map(|(_, text)| text)
             } else if name.len() <= query::STACK {
-                query::with_decoded(name, |name| self.queries_by_name.get(name).copied())
+                query::with_decoded(name, |name| self.queries.get(name))
             } else {
                 None
             };
-            // Longer values are not filed.
-            if let Some(seed) = seed.filter(|_| value.len() <= query::STACK) {
-                query::with_decoded(value, |value| found(seeded(seed, value)));
+            // Whatever is filed shows in so many bytes.
+            let value = &value[..value.len().min(query::STACK)];
+            if let Some(text) = text {
+                query::with_decoded(value, |value| text.ask(value, found));
             }
         }
     }
@@ -353,6 +381,53 @@ impl Asking {
     }
 }
 
+impl Texts {
+    fn named(&mut self, name: &[u8], seed: u64) -> &mut Text {
+        let next = self.names.len();
+        let place = *self.by_name.entry(name.into()).or_insert(next);
+        if place == next {
+            let text = Text {
+                header: None,
+                seed,
+                exact: false,
+                beginnings: Vec::new(),
+            };
+            self.names.push((name.into(), text));
+        }
+        &mut self.names[place].1
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&Text> {
+        self.by_name.get(name).map(|place| &self.names[*place].1)
+    }
+}
+
+impl Text {
+    fn add(&mut self, part: Part) {
+        match part {
+            Part::Whole => self.exact = true,
+            Part::Beginning(length) if !self.beginnings.contains(&length) => {
+                self.beginnings.push(length);
+            }
+            Part::Beginning(_) => {}
+        }
+    }
+
+    fn ask(&self, value: &[u8], found: &mut impl FnMut(u64)) {
+        if self.exact {
+            found(seeded(self.seed, value));
+        }
+        let seed = Part::Beginning(0).seed(self.seed);
+        for beginning in self
+            .beginnings
+            .iter()
+            .filter_map(|length| value.get(..*length))
+        {
+            found(seeded(seed, beginning));
+        }
+    }
+}
+
 /// All that a condition needs, each of which is enough to file it by; none where it may hold whatever is sent.
 fn needs(condition: &Condition) -> Vec<Need> {
     let one = |place: Place, values: &mut dyn Iterator<Item = &[u8]>| {
@@ -374,19 +449,28 @@ fn needs(condition: &Condition) -> Vec<Need> {
             each.map(|needs| needs.concat()).into_iter().collect()
         }
         Condition::Not(_) => Vec::new(),
-        Condition::Header(name, Text::Exact(value)) => {
-            one(Place::Header(name.clone()), &mut std::iter::once(&**value))
-        }
-        Condition::Cookie(name, Text::Exact(value)) => {
-            one(Place::Cookie(name.clone()), &mut std::iter::once(&**value))
-        }
-        // Every byte may be sent as three, and what is sent is looked at on the stack only. A long name likewise.
-        Condition::Query(name, Text::Exact(value))
-            if value.len().max(name.len()) <= query::STACK / 3 =>
-        {
-            one(Place::Query(name.clone()), &mut std::iter::once(&**value))
-        }
-        Condition::Header(..) | Condition::Cookie(..) | Condition::Query(..) => Vec::new(),
+        Condition::Header(name, text) => match needed_part(text) {
+            Some((part, value)) => one(
+                Place::Header(name.clone(), part),
+                &mut std::iter::once(value),
+            ),
+            None => Vec::new(),
+        },
+        Condition::Cookie(name, text) => match needed_part(text) {
+            Some((part, value)) => one(
+                Place::Cookie(name.clone(), part),
+                &mut std::iter::once(value),
+            ),
+            None => Vec::new(),
+        },
+        Condition::Query(name, text) => match needed_part(text) {
+            // Every byte may be sent as three, and what is sent is looked at on the stack only. Names likewise.
+            Some((part, value)) if value.len().max(name.len()) <= query::STACK / 3 => one(
+                Place::Query(name.clone(), part),
+                &mut std::iter::once(value),
+            ),
+            _ => Vec::new(),
+        },
         Condition::Path(PathRule::Exact(path)) => {
             one(Place::ExactPath, &mut std::iter::once(path.as_bytes()))
         }
@@ -403,6 +487,18 @@ fn needs(condition: &Condition) -> Vec<Need> {
         Condition::Source(networks) => vec![networks.iter().map(needed_network).collect()],
         Condition::User(users) => one(Place::User, &mut users.iter().map(String::as_bytes)),
     }
+}
+
+/// What must be sent for a text to match; `None` where nothing need be.
+fn needed_part(text: &matcher::Text) -> Option<(Part, &[u8])> {
+    Some(match text {
+        matcher::Text::Exact(value) => (Part::Whole, value),
+        matcher::Text::Prefix(value) => (Part::Beginning(value.len()), value),
+        matcher::Text::Contains(_) | matcher::Text::Regex(_) | matcher::Text::Present(true) => {
+            (Part::Beginning(0), b"")
+        }
+        matcher::Text::Present(false) => return None,
+    })
 }
 
 fn needs_of_places(places: &Places) -> Vec<Need> {
