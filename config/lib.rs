@@ -15,9 +15,9 @@ pub use config::{AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Role
 pub use listener::{AddressHeader, ClientAddress, Limits, Listener, ListenerTimeouts, Profile};
 pub use problem::{Problem, Severity};
 pub use route::{
-    Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch, Respond, Retry,
-    RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts, Rule, Split, SplitBy, Target, TemplatePart, TextMatch,
-    UserSource, When,
+    Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,
+    Respond, Retry, RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts, Rule, Split, SplitBy,
+    Target, TemplatePart, TextMatch, UserSource, When,
 };
 pub use service::{
     ActiveHealth, Balance, EndpointAddress, Health, PassiveHealth, Pool, Protocol, Service, Version,

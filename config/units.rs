@@ -19,7 +19,11 @@ impl Share {
 
     /// A share of so many hundred-thousandths; `None` above 100 %.
     pub const fn from_parts(parts: u32) -> Option<Self> {
-        if parts <= PARTS { Some(Self(parts)) } else { None }
+        if parts <= PARTS {
+            Some(Self(parts))
+        } else {
+            None
+        }
     }
 
     /// Hundred-thousandths, 0 to 100 000.
@@ -88,7 +92,12 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
 
 /// Parses a size in bytes such as `512B`, `64KiB`, `10MiB`, `1GiB`, `64kB`, `10MB`.
 pub fn size(text: &str) -> Result<u64, UnitError> {
-    let wrong = || UnitError::new("a size with its unit (B, KiB, MiB, GiB, kB, MB or GB)", "64KiB");
+    let wrong = || {
+        UnitError::new(
+            "a size with its unit (B, KiB, MiB, GiB, kB, MB or GB)",
+            "64KiB",
+        )
+    };
     let (number, unit) = split_unit(text).ok_or_else(wrong)?;
     let factor: u64 = match unit {
         "B" => 1,

@@ -1,0 +1,286 @@
+//! The composition root: everything is made here and handed to whoever needs it. Read it downwards, it is the life of
+//! the process: file, ledger, admin, first snapshot, workers, listeners, ready, serve, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tidegate_config::{self as config, Config, Problem};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::admin::api::{Api, Parts};
+use crate::control::admin::server::{Door, Server};
+use crate::control::compile::compile;
+use crate::control::controller::{
+    self, Accepted, CannotBind, Controller, Doors, Fixed, ORDERS_WAITING, Order, cannot_bind, open_regions,
+};
+use crate::control::standing::{FileState, Phase, Standing};
+use crate::listen::Workers;
+use crate::record::{AccessLog, Ledger};
+use crate::snapshot::Live;
+use crate::upstream::probe::Probes;
+
+/// What the process is told at its start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The file.
+    pub config: PathBuf,
+    /// Where state is kept; `None` is nowhere said.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Something that the world outside wants of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Leave, in good order; a second one: at once.
+    Leave,
+    /// Read the file again.
+    Reload,
+    /// Open the access log again.
+    ReopenLog,
+}
+
+/// How the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every request was answered.
+    Clean,
+    /// So many connections were cut: the deadline passed.
+    Cut(usize),
+    /// A second signal came.
+    AtOnce,
+}
+
+/// Why the process did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error("the file has problems")]
+    Problems(Vec<Problem>),
+    /// An address cannot be bound.
+    #[error("an address cannot be bound")]
+    Bind(Vec<Problem>),
+    /// The admin API's address cannot be bound.
+    #[error("admin.address cannot bind {address}: {source}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The access log cannot be opened.
+    #[error("access_log: cannot open it: {0}")]
+    AccessLog(#[source] io::Error),
+    /// The system gives no threads.
+    #[error("cannot start the workers: {0}")]
+    Workers(#[source] io::Error),
+}
+
+/// The process.
+#[derive(Debug)]
+pub struct App;
+
+/// A process whose every address is bound. It answers from now on.
+pub struct Bound {
+    /// Where each listener is bound, by name.
+    pub addresses: Vec<(String, SocketAddr)>,
+    /// Where the admin API is bound.
+    pub admin_address: SocketAddr,
+    /// Where probes are answered, where the file names an extra address.
+    pub probes_address: Option<SocketAddr>,
+    standing: Arc<Standing>,
+    live: Live,
+    workers: Arc<Workers>,
+    orders: mpsc::Sender<Order>,
+    controller: JoinHandle<()>,
+    watch: JoinHandle<()>,
+    _admin: Server,
+}
+
+impl App {
+    /// Starts everything, up to the last listener. Must be called within a runtime: control's own, which no worker shares.
+    ///
+    /// # Errors
+    /// Where the process cannot do what the file says; then nothing is left behind.
+    pub async fn bind(options: Options) -> Result<Bound, StartError> {
+        let file = options.config;
+        let (config, warnings, loaded) = load(&file)?;
+        let count = config.runtime.workers.unwrap_or_else(cores);
+        let ledger = Ledger::new(count.get());
+
+        let admin = config.admin.address;
+        let admin_door = Door::bind(admin).map_err(|source| StartError::Admin { address: admin, source })?;
+        let probe_door = config.admin.probes.map(Door::bind).transpose().map_err(|error| {
+            let address = config.admin.probes.expect("there is one where it cannot be bound");
+            StartError::Bind(vec![controller::cannot_bind_probes(file.clone(), address, &error)])
+        })?;
+
+        let regions = open_regions(&config, &file).map_err(StartError::Problems)?;
+        let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
+        let access_log = AccessLog::open(config.access_log.as_ref()).map_err(StartError::AccessLog)?;
+        let workers = Workers::start(count.get(), live.clone(), Arc::clone(&ledger), access_log.clone());
+        let workers = Arc::new(workers.map_err(StartError::Workers)?);
+
+        let first = FileState { ok: true, revision: 1, loaded_at: Timestamp::now(), problems: warnings.clone() };
+        let standing = Arc::new(Standing::new(&file, first));
+        let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
+        let api = Api::new(Parts {
+            live: live.clone(),
+            ledger: Arc::clone(&ledger),
+            standing: Arc::clone(&standing),
+            orders: orders.clone(),
+            bound: admin_door.address(),
+            workers: count.get(),
+        });
+        let admin_address = admin_door.address();
+        let probes_address = probe_door.as_ref().map(Door::address);
+        // It answers already: readiness says "starting" until the listeners are bound.
+        let admin = admin_door.open(api.router());
+        let probe_server = probe_door.map(|door| door.open(api.probe_router()));
+
+        let mut doors = WorkerDoors(Arc::clone(&workers));
+        doors.listen(&config.listeners).map_err(|failures| {
+            StartError::Bind(failures.iter().map(|failure| cannot_bind(file.clone(), failure)).collect())
+        })?;
+        let addresses = doors.addresses();
+        standing.set_listeners(addresses.clone());
+        let mut probes = Probes::default();
+        probes.follow(live.current().services.iter().flatten());
+        ledger.config().accepted(1);
+
+        let watch = tokio::spawn(forward_edits(file.clone(), loaded.files, orders.clone()));
+        let controller = Controller {
+            live: live.clone(),
+            ledger,
+            standing: Arc::clone(&standing),
+            doors: Box::new(doors),
+            access_log,
+            probes,
+            fixed: Fixed::of(&config),
+            api,
+            probe_server,
+            accepted: Accepted { fingerprint: loaded.fingerprint, warnings },
+            refused: None,
+        };
+        let controller = tokio::spawn(controller.run(waiting));
+        standing.enter(Phase::Serving);
+        Ok(Bound {
+            addresses,
+            admin_address,
+            probes_address,
+            standing,
+            live,
+            workers,
+            orders,
+            controller,
+            watch,
+            _admin: admin,
+        })
+    }
+}
+
+impl Bound {
+    /// Serves until a signal says to leave, then drains.
+    pub async fn serve(self, mut signals: mpsc::Receiver<Signal>) -> End {
+        while let Some(signal) = signals.recv().await {
+            let order = match signal {
+                Signal::Leave => break,
+                Signal::Reload => Order::ReadAgain(None),
+                Signal::ReopenLog => Order::ReopenLog,
+            };
+            // A full queue means that the file is about to be read anyway; the signal must not make leaving wait.
+            if self.orders.try_send(order).is_err() {
+                tracing::warn!(?signal, "control is busy with {ORDERS_WAITING} orders; this signal is not taken");
+            }
+        }
+        self.drain(signals).await
+    }
+
+    async fn drain(self, mut signals: mpsc::Receiver<Signal>) -> End {
+        let config::Drain { min, max } = self.live.current().config.runtime.drain;
+        let begun = Instant::now();
+        self.standing.enter(Phase::Draining);
+        // No edit is taken any more: it could open a listener that is about to close.
+        self.watch.abort();
+        self.controller.abort();
+        self.workers.drain_begin();
+        tracing::info!("draining: accepting for {min:?} more, closing what is still open after {max:?}");
+        let leaving = async {
+            sleep_until(begun + min).await;
+            self.workers.stop_accepting();
+            self.workers.drained(begun + max).await
+        };
+        let end = tokio::select! {
+            cut = leaving => if cut == 0 { End::Clean } else { End::Cut(cut) },
+            () = second(&mut signals) => End::AtOnce,
+        };
+        match end {
+            End::Clean => tracing::info!("drained: every request was answered"),
+            End::Cut(cut) => tracing::warn!(cut, "the drain's deadline passed: {cut} connections were cut"),
+            End::AtOnce => tracing::warn!("a second signal: leaving at once"),
+        }
+        self.workers.stop();
+        end
+    }
+}
+
+/// Waits for another signal to leave; for ever where nobody can send one.
+async fn second(signals: &mut mpsc::Receiver<Signal>) {
+    while let Some(signal) = signals.recv().await {
+        if signal == Signal::Leave {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+struct WorkerDoors(Arc<Workers>);
+
+impl Doors for WorkerDoors {
+    fn listen(&mut self, listeners: &[config::Listener]) -> Result<(), Vec<CannotBind>> {
+        self.0.listen(listeners).map_err(|failures| {
+            let told = |failure: crate::listen::BindFailure| CannotBind {
+                listener: failure.listener,
+                address: failure.address,
+                source: failure.source,
+            };
+            failures.into_iter().map(told).collect()
+        })
+    }
+
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.0.addresses()
+    }
+}
+
+struct Read {
+    files: Vec<PathBuf>,
+    fingerprint: u64,
+}
+
+fn load(file: &std::path::Path) -> Result<(Arc<Config>, Vec<Problem>, Read), StartError> {
+    let loaded = config::load(file).map_err(|source| StartError::Unreadable { file: file.to_owned(), source })?;
+    let config::Loaded { config, problems, files, fingerprint } = loaded;
+    match config {
+        Some(config) => Ok((Arc::new(config), problems, Read { files, fingerprint })),
+        None => Err(StartError::Problems(problems)),
+    }
+}
+
+/// The cores that this process may use, by its affinity and its cgroup.
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,151 @@
+//! What an edit changes, in the words of whoever made it: the log line of every revision.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tidegate_config as config;
+
+/// At most so many changed weights are named one by one; a line that nobody reads to its end tells nothing.
+const WEIGHTS_NAMED: usize = 6;
+
+/// The difference between two files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    listeners: Tally,
+    services: Tally,
+    routes: Tally,
+    /// `app.everyone v2 10 % → 25 %`
+    weights: Vec<String>,
+    /// Sections that differ and have no names inside: `geo`, `access_log`, …
+    sections: Vec<&'static str>,
+}
+
+/// How many named things came, changed and went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Tally {
+    added: usize,
+    changed: usize,
+    removed: usize,
+}
+
+impl Changes {
+    /// What differs from `old` to `new`.
+    pub fn between(old: &config::Config, new: &config::Config) -> Self {
+        Self {
+            listeners: Tally::of(&old.listeners, &new.listeners, |listener| &listener.name, PartialEq::eq),
+            services: Tally::of(&old.services, &new.services, |service| &service.name, PartialEq::eq),
+            routes: Tally::of(&old.routes, &new.routes, |route| &route.name, |was, is| {
+                // Services and listeners are named by their place: the same place may be another one now.
+                was == is && place_names(old, was) == place_names(new, is)
+            }),
+            weights: weights(old, new),
+            sections: sections(old, new),
+        }
+    }
+}
+
+impl Tally {
+    fn of<T>(old: &[T], new: &[T], name: impl Fn(&T) -> &str, same: impl Fn(&T, &T) -> bool) -> Self {
+        let before: BTreeMap<&str, &T> = old.iter().map(|one| (name(one), one)).collect();
+        let mut tally = Self { removed: before.len(), ..Self::default() };
+        for one in new {
+            match before.get(name(one)) {
+                None => tally.added += 1,
+                Some(was) => {
+                    tally.removed -= 1;
+                    tally.changed += usize::from(!same(was, one));
+                }
+            }
+        }
+        tally
+    }
+
+    const fn is_nothing(self) -> bool {
+        self.added + self.changed + self.removed == 0
+    }
+}
+
+impl fmt::Display for Changes {
+    /// `routes +1 ~0 −0, app.everyone v2 10% → 25%`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        for (what, tally) in [("listeners", self.listeners), ("services", self.services), ("routes", self.routes)] {
+            if !tally.is_nothing() {
+                parts.push(format!("{what} +{} ~{} −{}", tally.added, tally.changed, tally.removed));
+            }
+        }
+        parts.extend(self.weights.iter().take(WEIGHTS_NAMED).cloned());
+        if let Some(more @ 1..) = self.weights.len().checked_sub(WEIGHTS_NAMED) {
+            parts.push(format!("{more} more weights"));
+        }
+        if !self.sections.is_empty() {
+            parts.push(format!("{} changed", self.sections.join(", ")));
+        }
+        if parts.is_empty() {
+            return f.write_str("nothing that matters changed");
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+fn sections(old: &config::Config, new: &config::Config) -> Vec<&'static str> {
+    [
+        ("runtime", old.runtime != new.runtime),
+        ("admin", old.admin != new.admin),
+        ("access_log", old.access_log != new.access_log),
+        ("geo", old.geo != new.geo),
+        ("identity", old.identity != new.identity),
+    ]
+    .into_iter()
+    .filter_map(|(section, differs)| differs.then_some(section))
+    .collect()
+}
+
+/// The names behind the numbers in a route.
+fn place_names<'a>(config: &'a config::Config, route: &'a config::Route) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    names.extend(route.matches.listener.map(|at| config.listeners[at].name.as_str()));
+    if let config::Action::Forward(forward) = &route.action {
+        let service = &config.services[forward.service];
+        names.push(&service.name);
+        names.extend(forward.rules.iter().filter_map(|rule| match rule.target {
+            config::Target::To(version) => Some(service.versions[version].name.as_str()),
+            config::Target::Split(_) => None,
+        }));
+    }
+    names
+}
+
+/// Every weight that is not stable's and differs, in the order of the new file.
+fn weights(old: &config::Config, new: &config::Config) -> Vec<String> {
+    let before: BTreeMap<_, _> = splits(old).map(|(split, version, weight, _)| ((split, version), weight)).collect();
+    splits(new)
+        .filter(|(_, _, _, is_stable)| !is_stable)
+        .filter_map(|(split, version, weight, _)| {
+            let was = *before.get(&(split.clone(), version))?;
+            (was != weight).then(|| format!("{split} {version} {was} → {weight}"))
+        })
+        .collect()
+}
+
+/// `route.rule`, version, weight, whether it is the service's stable one.
+fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config::Share, bool)> {
+    config.routes.iter().flat_map(move |route| {
+        let forward = match &route.action {
+            config::Action::Forward(forward) => Some(forward),
+            config::Action::Redirect(_) | config::Action::Respond(_) => None,
+        };
+        forward.into_iter().flat_map(move |forward| {
+            let service = &config.services[forward.service];
+            forward.rules.iter().flat_map(move |rule| {
+                let weights: &[config::Share] = match &rule.target {
+                    config::Target::Split(split) => &split.weights,
+                    config::Target::To(_) => &[],
+                };
+                weights.iter().zip(&service.versions).enumerate().map(move |(at, (weight, version))| {
+                    (format!("{}.{}", route.name, rule.name), version.name.as_str(), *weight, at == service.stable)
+                })
+            })
+        })
+    })
+}
