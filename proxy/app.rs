@@ -21,7 +21,7 @@ use crate::control::controller::{
 };
 use crate::control::standing::{FileState, Phase, Standing};
 use crate::listen::Workers;
-use crate::record::{AccessLog, Ledger};
+use crate::record::{AccessLog, Ledger, Metrics};
 use crate::snapshot::Live;
 use crate::upstream::probe::Probes;
 
@@ -120,6 +120,7 @@ impl App {
         let (config, warnings, loaded) = load(&file)?;
         let count = config.runtime.workers.unwrap_or_else(cores);
         let ledger = Ledger::new(count.get());
+        let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), 1));
 
         let admin = config.admin.address;
         let admin_door = Door::bind(admin).map_err(|source| StartError::Admin { address: admin, source })?;
@@ -128,7 +129,8 @@ impl App {
             StartError::Bind(vec![controller::cannot_bind_probes(file.clone(), address, &error)])
         })?;
 
-        let regions = open_regions(&config, &file).map_err(StartError::Problems)?;
+        warnings.iter().for_each(controller::tell);
+        let regions = open_regions(&config, &file).map_err(|problem| StartError::Problems(vec![*problem]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
         let access_log = AccessLog::open(config.access_log.as_ref()).map_err(StartError::AccessLog)?;
         let workers = Workers::start(count.get(), live.clone(), Arc::clone(&ledger), access_log.clone());
@@ -140,6 +142,7 @@ impl App {
         let api = Api::new(Parts {
             live: live.clone(),
             ledger: Arc::clone(&ledger),
+            metrics: Arc::clone(&metrics),
             standing: Arc::clone(&standing),
             orders: orders.clone(),
             bound: admin_door.address(),
@@ -149,22 +152,24 @@ impl App {
         let probes_address = probe_door.as_ref().map(Door::address);
         // It answers already: readiness says "starting" until the listeners are bound.
         let admin = admin_door.open(api.router());
+        tracing::info!(address = %admin_address, "admin listening");
         let probe_server = probe_door.map(|door| door.open(api.probe_router()));
 
         let mut doors = WorkerDoors(Arc::clone(&workers));
         doors.listen(&config.listeners).map_err(|failures| {
+            workers.stop();
             StartError::Bind(failures.iter().map(|failure| cannot_bind(file.clone(), failure)).collect())
         })?;
         let addresses = doors.addresses();
-        standing.set_listeners(addresses.clone());
+        controller::tell_listeners(&standing, addresses.clone());
         let mut probes = Probes::default();
         probes.follow(live.current().services.iter().flatten());
-        ledger.config().accepted(1);
 
         let watch = tokio::spawn(forward_edits(file.clone(), loaded.files, orders.clone()));
         let controller = Controller {
             live: live.clone(),
             ledger,
+            metrics,
             standing: Arc::clone(&standing),
             doors: Box::new(doors),
             access_log,
@@ -177,6 +182,7 @@ impl App {
         };
         let controller = tokio::spawn(controller.run(waiting));
         standing.enter(Phase::Serving);
+        tracing::info!(revision = 1, workers = count, "revision 1 in force: every listener is bound");
         Ok(Bound {
             addresses,
             admin_address,
@@ -284,3 +290,10 @@ fn load(file: &std::path::Path) -> Result<(Arc<Config>, Vec<Problem>, Read), Sta
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+async fn forward_edits(file: PathBuf, files: Vec<PathBuf>, orders: mpsc::Sender<Order>) {
+    let _ = (file, files, orders);
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use super::output::{self, Format};
 use super::Exit;
 use crate::control::controller::open_regions;
 use crate::control::question::{self, Question};
-use crate::route::Table;
+use crate::route::{Explanation, Table};
 
 /// The arguments of `tidegate explain`.
 #[derive(Debug, clap::Args)]
@@ -84,10 +84,30 @@ impl Explain {
         };
         output::print(&match self.format {
             Format::Json => serde_json::to_string_pretty(&explanation)? + "\n",
-            Format::Text => format!("{explanation}\n"),
+            Format::Text => told(&explanation, output::colours(&io::stdout())),
         })?;
         Ok(Exit::FINE)
     }
+}
+
+/// The decision in one line, then why.
+fn told(explanation: &Explanation, colour: bool) -> String {
+    let Explanation { route, rule, service, version, why, .. } = explanation;
+    let decision = match (route, service, version) {
+        (None, ..) => "404: no route is for this request".to_owned(),
+        (Some(route), Some(service), Some(version)) => {
+            let rule = rule.as_ref().map_or("no rule".to_owned(), |rule| format!("rule \"{rule}\""));
+            format!("{service} {version} (route \"{route}\", {rule})")
+        }
+        (Some(route), ..) => format!("answered here (route \"{route}\")"),
+    };
+    let mut text = if colour { format!("\x1b[1m{decision}\x1b[0m\n") } else { format!("{decision}\n") };
+    for step in why {
+        text.push_str("  ");
+        text.push_str(step);
+        text.push('\n');
+    }
+    text
 }
 
 fn wrong_file(problems: &[config::Problem]) -> Exit {

@@ -3,7 +3,7 @@
 //! A worker that logs hands its line to a thread and goes on. A reader that stalls, a pipe that closed and a disk that
 //! is full cost lines, which are counted and told once writing works again; they never cost a request.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -164,6 +164,8 @@ fn rest_hears_the_end(waiting: &Receiver<Message>, dropped: &AtomicU64) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Fails the first writes, then takes everything.

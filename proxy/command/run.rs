@@ -61,16 +61,10 @@ impl Run {
             // Before anything else: a signal that comes while the file is read must not be lost.
             let signals = listen_for_signals()?;
             match App::bind(options).await {
-                Ok(bound) => {
-                    for (listener, address) in &bound.addresses {
-                        tracing::info!(listener, "listening on {address}");
-                    }
-                    tracing::info!("admin API on http://{}", bound.admin_address);
-                    Ok(match bound.serve(signals).await {
-                        End::Clean => Exit::FINE,
-                        End::Cut(_) | End::AtOnce => Exit::NO,
-                    })
-                }
+                Ok(bound) => Ok(match bound.serve(signals).await {
+                    End::Clean => Exit::FINE,
+                    End::Cut(_) | End::AtOnce => Exit::NO,
+                }),
                 Err(error) => Ok(refuse_to_start(&error)),
             }
         });

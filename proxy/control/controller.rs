@@ -15,7 +15,7 @@ use super::admin::server::{Door, Server};
 use super::changes::Changes;
 use super::compile::compile;
 use super::standing::{FileState, Standing};
-use crate::record::{AccessLog, Ledger};
+use crate::record::{AccessLog, Ledger, Metrics};
 use crate::route::Regions;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::probe::Probes;
@@ -27,7 +27,7 @@ pub const ORDERS_WAITING: usize = 16;
 #[derive(Debug)]
 pub enum Order {
     /// The watch saw the file change and has read it.
-    Edited(Loaded),
+    Edited(Box<Loaded>),
     /// Somebody wants the file read now; the answer is how it stands afterwards.
     ReadAgain(Option<oneshot::Sender<Arc<FileState>>>),
     /// Open the access log again: somebody has moved it away.
@@ -35,7 +35,7 @@ pub enum Order {
 }
 
 /// What control needs of the floor above it: the sockets that take requests.
-pub trait Doors: Send {
+pub trait Doors: Send + Sync {
     /// Opens what is missing and closes what is not listed.
     ///
     /// # Errors
@@ -63,6 +63,8 @@ pub struct Controller {
     pub live: Live,
     /// What is counted.
     pub ledger: Arc<Ledger>,
+    /// What is told of it, and of edits.
+    pub metrics: Arc<Metrics>,
     /// What everybody may know.
     pub standing: Arc<Standing>,
     /// The sockets.
@@ -135,7 +137,7 @@ impl Controller {
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Edited(loaded) => self.on_edit(loaded).await,
+                Order::Edited(loaded) => self.on_edit(*loaded).await,
                 Order::ReadAgain(answer) => {
                     self.read_again().await;
                     if let Some(answer) = answer {
@@ -177,6 +179,8 @@ impl Controller {
         match self.put_in_force(config, fingerprint, &problems).await {
             Ok(()) => {}
             Err(mut failures) => {
+                // Compiling has made the names of this file known.
+                self.ledger.retain(&self.live.current().config);
                 failures.extend(problems);
                 self.refuse(Some(fingerprint), failures);
             }
@@ -203,9 +207,9 @@ impl Controller {
         }
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         tracing::error!(revision, errors, "the edit was refused: revision {revision} stays in force");
-        self.ledger.config().rejected();
         self.refused = fingerprint;
         self.standing.set_file(FileState { ok: false, problems, ..(*before).clone() });
+        self.metrics.rejected();
     }
 
     /// All or nothing: whatever can fail comes before the snapshot is published.
@@ -218,7 +222,7 @@ impl Controller {
         let file = self.standing.path().to_owned();
         let old = self.live.current();
         let next = self.compile(Arc::new(config), &old).await?;
-        let probe_door = self.probe_door(&next.config).map_err(|problem| vec![problem])?;
+        let probe_door = self.probe_door(&next.config).map_err(|problem| vec![*problem])?;
         let log = self.access_log.prepare(next.config.access_log.as_ref()).map_err(|error| {
             let hint = "make the folder writable for the user that tidegate runs as, or name another file";
             vec![problem("T903", file.clone(), format!("access_log: cannot open it: {error}"), hint)]
@@ -237,12 +241,13 @@ impl Controller {
         let (config, revision) = (Arc::clone(&next.config), next.revision);
         self.probes.follow(next.services.iter().flatten());
         self.live.publish(next);
-        self.standing.set_listeners(self.doors.addresses());
+        tell_listeners(&self.standing, self.doors.addresses());
         let mut problems = self.fixed.differing(&config, &file);
         problems.extend_from_slice(warnings);
         problems.iter().for_each(tell);
         tracing::info!(revision, "revision {revision} in force: {changes}");
-        self.ledger.config().accepted(revision);
+        self.ledger.retain(&config);
+        self.metrics.reloaded(revision);
         self.refused = None;
         self.accepted = Accepted { fingerprint, warnings: problems.clone() };
         self.standing.set_file(FileState { ok: true, revision, loaded_at: Timestamp::now(), problems });
@@ -253,19 +258,19 @@ impl Controller {
     async fn compile(&self, config: Arc<Config>, old: &Arc<Snapshot>) -> Result<Snapshot, Vec<Problem>> {
         let (ledger, old, file) = (Arc::clone(&self.ledger), Arc::clone(old), self.standing.path().to_owned());
         let compiled = tokio::task::spawn_blocking(move || {
-            let regions = open_regions(&config, &file)?;
+            let regions = open_regions(&config, &file).map_err(|problem| vec![*problem])?;
             Ok(compile(config, regions, old.revision + 1, Some(&old), &ledger))
         });
         compiled.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }
 
-    fn probe_door(&self, wanted: &Config) -> Result<ProbeDoor, Problem> {
+    fn probe_door(&self, wanted: &Config) -> Result<ProbeDoor, Box<Problem>> {
         match (wanted.admin.probes, self.live.current().config.admin.probes) {
             (None, _) => Ok(ProbeDoor::None),
             (Some(address), Some(before)) if address == before => Ok(ProbeDoor::Same),
             (Some(address), _) => Door::bind(address)
                 .map(ProbeDoor::New)
-                .map_err(|error| cannot_bind_probes(self.standing.path().to_owned(), address, &error)),
+                .map_err(|error| Box::new(cannot_bind_probes(self.standing.path().to_owned(), address, &error))),
         }
     }
 
@@ -287,13 +292,13 @@ enum ProbeDoor {
 ///
 /// # Errors
 /// A problem where it is none.
-pub fn open_regions(config: &Config, file: &std::path::Path) -> Result<Option<Regions>, Vec<Problem>> {
+pub fn open_regions(config: &Config, file: &std::path::Path) -> Result<Option<Regions>, Box<Problem>> {
     let Some(database) = config.geo.as_ref().and_then(|geo| geo.database.as_ref()) else { return Ok(None) };
-    Regions::open(&database.bytes).map(Some).map_err(|error| {
+    Regions::open(database).map(Some).map_err(|error| {
         let path = database.path.display();
         let hint = "put a MaxMind City or Country database there (.mmdb)";
         let what = format!("geo.database: {path} cannot be used: {error}");
-        vec![Problem { path: "geo.database".to_owned(), ..problem("T902", file.to_owned(), what, hint) }]
+        Box::new(Problem { path: "geo.database".to_owned(), ..problem("T902", file.to_owned(), what, hint) })
     })
 }
 
@@ -334,6 +339,17 @@ fn problem(code: &'static str, file: PathBuf, message: String, hint: &str) -> Pr
         source_line: String::new(),
         width: 1,
     }
+}
+
+/// Tells who listens now: everybody who asks, and the log where one is new.
+pub fn tell_listeners(standing: &Standing, bound: Vec<(String, SocketAddr)>) {
+    let before = standing.listeners();
+    for (listener, address) in &bound {
+        if !before.iter().any(|known| known.name == *listener && known.address == *address) {
+            tracing::info!(listener, %address, "listening");
+        }
+    }
+    standing.set_listeners(bound);
 }
 
 /// One log line for one problem, with its place.

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Deserialize;
 use tidegate_config::{Config, Profile};
 
-use crate::route::{BadPath, Caller, Explanation, Table, normalise};
+use crate::route::normal::{BadPath, normalise};
+use crate::route::{Caller, Explanation, Table};
 
 /// A request that nobody has sent.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +53,9 @@ pub enum BadQuestion {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Two lines of an identity header that differ.
+    #[error("headers: {0} is given twice with different values: an edge listener answers 400")]
+    Conflict(HeaderName),
     /// The method is none.
     #[error("method: {0:?} is none")]
     Method(String),
@@ -85,6 +89,9 @@ pub fn answer(config: &Config, table: &Table, question: &Question) -> Result<Exp
     }
     if !question.trusted {
         strip(&mut headers, config, table, listener);
+    }
+    if let Some(name) = table.conflict(listener, &headers).filter(|_| is_edge) {
+        return Err(BadQuestion::Conflict(name.clone()));
     }
     let host = match uri.host() {
         Some(host) => host.to_owned(),

@@ -8,7 +8,7 @@ use tidegate_config as config;
 
 use super::admin::api::file_state;
 use super::standing::{Phase, Standing, rfc3339};
-use crate::record::Ledger;
+use crate::record::{EndpointHealth, Ledger};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Version};
 
@@ -33,6 +33,19 @@ pub fn status(snapshot: &Snapshot, ledger: &Ledger, standing: &Standing, workers
         "listeners": *standing.listeners(),
         "workers": workers,
     })
+}
+
+/// Every endpoint and whether it receives requests, for the metrics.
+pub fn endpoints(snapshot: &Snapshot) -> Vec<EndpointHealth> {
+    let now = Instant::now();
+    let told = |version: &Version, endpoint: &Endpoint| EndpointHealth {
+        service: version.service.clone(),
+        version: version.name.clone(),
+        endpoint: endpoint.address.to_string(),
+        healthy: endpoint.is_healthy(now),
+    };
+    let versions = snapshot.services.iter().flatten();
+    versions.flat_map(|version| version.endpoints.iter().map(|endpoint| told(version, endpoint))).collect()
 }
 
 fn service(written: &config::Service, running: &[Arc<Version>], ledger: &Ledger, now: Instant) -> Value {

@@ -30,7 +30,7 @@ use crate::control::controller::Order;
 use crate::control::question::{self, Question};
 use crate::control::standing::{FileState, Phase, Standing, rfc3339};
 use crate::control::status;
-use crate::record::Ledger;
+use crate::record::{Ledger, Metrics};
 use crate::snapshot::Live;
 
 /// Bytes of a request's body; more is 413.
@@ -106,6 +106,8 @@ pub struct Parts {
     pub live: Live,
     /// What is counted.
     pub ledger: Arc<Ledger>,
+    /// What is told of it.
+    pub metrics: Arc<Metrics>,
     /// How things stand.
     pub standing: Arc<Standing>,
     /// The one writer's queue.
@@ -209,7 +211,8 @@ async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Value>) {
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    let text = status::metrics(&api.0.ledger, &api.0.live.current(), &api.0.standing);
+    api.0.metrics.endpoints(status::endpoints(&api.0.live.current()));
+    let text = api.0.metrics.render();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
