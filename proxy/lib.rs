@@ -1,7 +1,14 @@
 //! Tidegate.
 
+pub mod app;
 pub mod command;
 pub mod control;
+pub mod exchange;
+pub mod listen;
+pub mod record;
+pub mod route;
+pub mod snapshot;
+pub mod upstream;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

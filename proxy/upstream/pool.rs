@@ -1,0 +1,354 @@
+//! One worker's connections to one endpoint. HTTP/1.1 connections are lent to one request at a time, the newest first;
+//! HTTP/2 connections are shared up to the streams that the endpoint allows.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use tidegate_config as config;
+use tokio::sync::Notify;
+
+use super::connect::{self, ConnectError, Place};
+use super::{Endpoint, Outbound, Version};
+use crate::record::{VersionId, WorkerLedger};
+
+/// Requests of one worker that may wait for a connection to one endpoint; more are turned away at once.
+const WAITING: usize = 1024;
+/// A place freed by another worker is noticed within this.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// Streams of an HTTP/2 connection before the endpoint has said how many it allows (RFC 9113 §6.5.2 advises 100).
+const H2_STREAMS: usize = 100;
+/// How long a connection may take to become free after its answer has ended.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// All pools of one worker, by endpoint. They outlive snapshots: an edit that keeps an endpoint keeps its connections.
+#[derive(Debug)]
+pub struct Pools {
+    ledger: WorkerLedger,
+    by_endpoint: RefCell<HashMap<u64, Rc<Pool>>>,
+}
+
+impl Pools {
+    /// No pool yet.
+    pub fn new(ledger: WorkerLedger) -> Self {
+        Self { ledger, by_endpoint: RefCell::default() }
+    }
+
+    /// The pool of an endpoint of `version`, made where there is none, with the version's settings from now on.
+    pub fn pool(&self, version: &Version, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
+        let mut pools = self.by_endpoint.borrow_mut();
+        let pool = pools.entry(endpoint.id).or_insert_with(|| {
+            Rc::new(Pool {
+                endpoint: endpoint.clone(),
+                version: version.id,
+                ledger: self.ledger.clone(),
+                settings: Cell::new(version.pool),
+                closed: Cell::new(false),
+                in_flight: Cell::new(0),
+                waiting: Cell::new(0),
+                freed: Notify::new(),
+                idle: RefCell::default(),
+                shared: RefCell::default(),
+            })
+        });
+        pool.settings.set(version.pool);
+        pool.clone()
+    }
+
+    /// Forgets the pools of endpoints that are gone: idle connections close at once, busy ones after their request.
+    pub fn retain(&self, keep: impl Fn(u64) -> bool) {
+        self.by_endpoint.borrow_mut().retain(|id, pool| {
+            let stays = keep(*id);
+            if !stays {
+                pool.close();
+            }
+            stays
+        });
+    }
+
+    /// Closes connections that nobody has used for `pool.idle`.
+    pub fn sweep(&self, now: Instant) {
+        self.by_endpoint.borrow().values().for_each(|pool| pool.sweep(now));
+    }
+}
+
+/// One worker's connections to one endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    /// The machine.
+    pub endpoint: Arc<Endpoint>,
+    version: VersionId,
+    ledger: WorkerLedger,
+    settings: Cell<config::Pool>,
+    /// The endpoint left the configuration: nothing is kept.
+    closed: Cell<bool>,
+    in_flight: Cell<usize>,
+    waiting: Cell<usize>,
+    /// A connection of this worker came back or ended.
+    freed: Notify,
+    /// Oldest in front.
+    idle: RefCell<VecDeque<Unused>>,
+    shared: RefCell<Vec<Rc<Shared>>>,
+}
+
+#[derive(Debug)]
+struct Unused {
+    sender: http1::SendRequest<Outbound>,
+    place: Rc<Place>,
+    since: Instant,
+}
+
+/// An HTTP/2 connection and its users.
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Outbound>,
+    streams: Cell<usize>,
+    /// When the last stream ended.
+    since: Cell<Instant>,
+    _place: Rc<Place>,
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        let allowed = match self.sender.current_max_send_streams() {
+            0 => H2_STREAMS,
+            told => told,
+        };
+        !self.sender.is_closed() && self.streams.get() < allowed
+    }
+}
+
+impl Pool {
+    /// Requests of this worker that are under way to the endpoint.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// A hold on the endpoint for one request, counted from now; it has no connection yet.
+    pub fn lease(self: &Rc<Self>) -> Lease {
+        self.in_flight.set(self.in_flight.get() + 1);
+        Lease { pool: self.clone(), link: Link::None, reused: false }
+    }
+
+    fn take_idle(&self) -> Option<Unused> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(unused) = idle.pop_back() {
+            // Not ready: its end was seen, or bytes came that nobody asked for.
+            if unused.sender.is_ready() {
+                return Some(unused);
+            }
+        }
+        None
+    }
+
+    fn take_shared(&self) -> Option<Rc<Shared>> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|s| !s.sender.is_closed());
+        // The busiest with room, so that the others can go idle.
+        let best = shared.iter().filter(|s| s.has_room()).max_by_key(|s| s.streams.get())?;
+        best.streams.set(best.streams.get() + 1);
+        Some(best.clone())
+    }
+
+    fn give_back(&self, sender: http1::SendRequest<Outbound>, place: Rc<Place>) {
+        if !self.closed.get() {
+            self.idle.borrow_mut().push_back(Unused { sender, place, since: Instant::now() });
+        }
+        self.freed.notify_one();
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
+    }
+
+    fn sweep(&self, now: Instant) {
+        let limit = self.settings.get().idle;
+        let mut idle = self.idle.borrow_mut();
+        while idle.front().is_some_and(|u| now.saturating_duration_since(u.since) >= limit) {
+            idle.pop_front();
+        }
+        idle.retain(|u| !u.sender.is_closed());
+        let stays =
+            |s: &Rc<Shared>| s.streams.get() > 0 || now.saturating_duration_since(s.since.get()) < limit;
+        self.shared.borrow_mut().retain(|s| !s.sender.is_closed() && stays(s));
+    }
+
+    /// A place for one more connection, or a connection that came free while waiting for one.
+    async fn place_or(&self, free: impl Fn() -> bool) -> Result<Option<Rc<Place>>, ConnectError> {
+        let settings = self.settings.get();
+        let max = settings.max_per_endpoint.get();
+        let take = || Place::take(&self.endpoint, max, &self.ledger, self.version).map(Rc::new);
+        if let Some(place) = take() {
+            return Ok(Some(place));
+        }
+        if self.waiting.get() >= WAITING {
+            return Err(ConnectError::Overflow);
+        }
+        let _waits = Waiting::new(&self.waiting);
+        let end = tokio::time::Instant::now() + settings.connect;
+        while tokio::time::Instant::now() < end {
+            let _ = tokio::time::timeout(ASK_AGAIN, self.freed.notified()).await;
+            if free() {
+                return Ok(None);
+            }
+            if let Some(place) = take() {
+                return Ok(Some(place));
+            }
+        }
+        Err(ConnectError::Overflow)
+    }
+}
+
+/// Counts a waiter for as long as it lives.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// One request's hold on an endpoint and, once connected, on a connection. Dropped before [`Lease::release`], an
+/// HTTP/1.1 connection is closed: nobody knows what would come next on it.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Rc<Pool>,
+    link: Link,
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Link {
+    None,
+    Http1(http1::SendRequest<Outbound>, Rc<Place>),
+    H2c(Rc<Shared>),
+}
+
+/// What a request is sent with.
+pub(super) enum Sender<'a> {
+    /// Alone on its connection.
+    Http1(&'a mut http1::SendRequest<Outbound>),
+    /// One stream of many.
+    H2c(http2::SendRequest<Outbound>),
+}
+
+impl Lease {
+    /// The machine.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.pool.endpoint
+    }
+
+    /// Whether the connection has served another request before: its other end may have closed it meanwhile.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Gets a connection: a warm one, else a new one. `fresh` refuses warm ones.
+    ///
+    /// # Errors
+    /// As [`ConnectError`] says.
+    pub async fn connect(&mut self, fresh: bool) -> Result<(), ConnectError> {
+        match self.pool.endpoint.protocol {
+            config::Protocol::Http1 => self.connect_http1(fresh).await,
+            config::Protocol::H2c => self.connect_h2c().await,
+        }
+    }
+
+    async fn connect_http1(&mut self, fresh: bool) -> Result<(), ConnectError> {
+        let pool = self.pool.clone();
+        if !fresh && self.reuse() {
+            return Ok(());
+        }
+        let place = loop {
+            match pool.place_or(|| !pool.idle.borrow().is_empty()).await? {
+                Some(place) => break place,
+                None if self.reuse() => return Ok(()),
+                None => {}
+            }
+        };
+        let sender = connect::http1(&place, pool.settings.get().connect).await?;
+        self.link = Link::Http1(sender, place);
+        self.reused = false;
+        Ok(())
+    }
+
+    fn reuse(&mut self) -> bool {
+        let Some(unused) = self.pool.take_idle() else { return false };
+        self.link = Link::Http1(unused.sender, unused.place);
+        self.reused = true;
+        true
+    }
+
+    async fn connect_h2c(&mut self) -> Result<(), ConnectError> {
+        let pool = self.pool.clone();
+        loop {
+            if let Some(shared) = pool.take_shared() {
+                self.link = Link::H2c(shared);
+                self.reused = true;
+                return Ok(());
+            }
+            let Some(place) = pool.place_or(|| pool.shared.borrow().iter().any(|s| s.has_room())).await? else {
+                continue;
+            };
+            let sender = connect::h2c(&place, pool.settings.get().connect).await?;
+            let since = Cell::new(Instant::now());
+            let shared = Rc::new(Shared { sender, streams: Cell::new(1), since, _place: place });
+            if !pool.closed.get() {
+                pool.shared.borrow_mut().push(shared.clone());
+            }
+            self.link = Link::H2c(shared);
+            self.reused = false;
+            return Ok(());
+        }
+    }
+
+    pub(super) fn sender(&mut self) -> Option<Sender<'_>> {
+        match &mut self.link {
+            Link::None => None,
+            Link::Http1(sender, _) => Some(Sender::Http1(sender)),
+            Link::H2c(shared) => Some(Sender::H2c(shared.sender.clone())),
+        }
+    }
+
+    /// The answer has ended well: the connection may serve the next request.
+    pub fn release(mut self) {
+        if let Link::Http1(mut sender, place) = std::mem::replace(&mut self.link, Link::None) {
+            if sender.is_ready() {
+                self.pool.give_back(sender, place);
+            } else if !sender.is_closed() {
+                // Part of the request is still being sent, or the last bytes are being settled.
+                let pool = self.pool.clone();
+                tokio::task::spawn_local(async move {
+                    if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
+                        pool.give_back(sender, place);
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.in_flight.set(self.pool.in_flight.get() - 1);
+        if let Link::H2c(shared) = &self.link {
+            shared.streams.set(shared.streams.get() - 1);
+            shared.since.set(Instant::now());
+        }
+        if !matches!(self.link, Link::None) {
+            self.pool.freed.notify_one();
+        }
+    }
+}
