@@ -5,25 +5,31 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_config::{self as config, Config, Problem};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 use crate::control::admin::api::{Api, Parts};
 use crate::control::admin::server::{Door, Server};
 use crate::control::compile::compile;
 use crate::control::controller::{
-    self, Accepted, CannotBind, Controller, Doors, Fixed, ORDERS_WAITING, Order, cannot_bind, open_regions,
+    self, Accepted, CannotBind, Controller, Doors, Fixed, ORDERS_WAITING, Order, cannot_bind,
+    open_regions,
 };
 use crate::control::standing::{FileState, Phase, Standing};
-use crate::listen::Workers;
+use crate::listen::{BindFailure, Workers, workers};
 use crate::record::{AccessLog, Ledger, Metrics};
 use crate::snapshot::Live;
 use crate::upstream::probe::Probes;
+
+/// The longest that the end waits for the access log's last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What the process is told at its start.
 #[derive(Debug, Clone)]
@@ -70,8 +76,8 @@ pub enum StartError {
     /// The file is wrong.
     #[error("the file has problems")]
     Problems(Vec<Problem>),
-    /// An address cannot be bound.
-    #[error("an address cannot be bound")]
+    /// An address or a file that it names cannot be had.
+    #[error("an address cannot be bound, or a log not opened")]
     Bind(Vec<Problem>),
     /// The admin API's address cannot be bound.
     #[error("admin.address cannot bind {address}: {source}")]
@@ -81,12 +87,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// The access log cannot be opened.
-    #[error("access_log: cannot open it: {0}")]
-    AccessLog(#[source] io::Error),
     /// The system gives no threads.
-    #[error("cannot start the workers: {0}")]
-    Workers(#[source] io::Error),
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] io::Error),
 }
 
 /// The process.
@@ -102,11 +105,10 @@ pub struct Bound {
     /// Where probes are answered, where the file names an extra address.
     pub probes_address: Option<SocketAddr>,
     standing: Arc<Standing>,
-    live: Live,
-    workers: Arc<Workers>,
+    controller: Controller<WorkerDoors>,
     orders: mpsc::Sender<Order>,
-    controller: JoinHandle<()>,
-    watch: JoinHandle<()>,
+    waiting: mpsc::Receiver<Order>,
+    watch: AbortHandle,
     _admin: Server,
 }
 
@@ -123,20 +125,45 @@ impl App {
         let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), 1));
 
         let admin = config.admin.address;
-        let admin_door = Door::bind(admin).map_err(|source| StartError::Admin { address: admin, source })?;
-        let probe_door = config.admin.probes.map(Door::bind).transpose().map_err(|error| {
-            let address = config.admin.probes.expect("there is one where it cannot be bound");
-            StartError::Bind(vec![controller::cannot_bind_probes(file.clone(), address, &error)])
+        let admin_door = Door::bind(admin).map_err(|source| StartError::Admin {
+            address: admin,
+            source,
         })?;
+        let probe_door = config
+            .admin
+            .probes
+            .map(Door::bind)
+            .transpose()
+            .map_err(|error| {
+                let address = config
+                    .admin
+                    .probes
+                    .expect("there is one where it cannot be bound");
+                StartError::Bind(vec![controller::cannot_bind_probes(
+                    file.clone(),
+                    address,
+                    &error,
+                )])
+            })?;
 
         warnings.iter().for_each(controller::tell);
-        let regions = open_regions(&config, &file).map_err(|problem| StartError::Problems(vec![*problem]))?;
+        let regions =
+            open_regions(&config, &file).map_err(|problem| StartError::Problems(vec![*problem]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
-        let access_log = AccessLog::open(config.access_log.as_ref()).map_err(StartError::AccessLog)?;
-        let workers = Workers::start(count.get(), live.clone(), Arc::clone(&ledger), access_log.clone());
-        let workers = Arc::new(workers.map_err(StartError::Workers)?);
+        let access_log = AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?;
+        let opened = access_log.reconfigure(config.access_log.as_ref());
+        opened.map_err(|error| {
+            StartError::Bind(vec![controller::cannot_open_log(file.clone(), &error)])
+        })?;
+        let workers = Workers::start(count.get(), &live, &ledger, &access_log)
+            .map_err(StartError::Threads)?;
 
-        let first = FileState { ok: true, revision: 1, loaded_at: Timestamp::now(), problems: warnings.clone() };
+        let first = FileState {
+            ok: true,
+            revision: 1,
+            loaded_at: Timestamp::now(),
+            problems: warnings.clone(),
+        };
         let standing = Arc::new(Standing::new(&file, first));
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
         let api = Api::new(Parts {
@@ -155,43 +182,57 @@ impl App {
         tracing::info!(address = %admin_address, "admin listening");
         let probe_server = probe_door.map(|door| door.open(api.probe_router()));
 
-        let mut doors = WorkerDoors(Arc::clone(&workers));
-        doors.listen(&config.listeners).map_err(|failures| {
-            workers.stop();
-            StartError::Bind(failures.iter().map(|failure| cannot_bind(file.clone(), failure)).collect())
-        })?;
+        let mut doors = WorkerDoors(workers);
+        let held = match doors.bind(&config.listeners) {
+            Ok(held) => held,
+            Err(failures) => {
+                doors.0.stop().await;
+                let problems = failures
+                    .iter()
+                    .map(|failure| cannot_bind(file.clone(), failure))
+                    .collect();
+                return Err(StartError::Bind(problems));
+            }
+        };
+        doors.listen(&config.listeners, held).await;
         let addresses = doors.addresses();
-        controller::tell_listeners(&standing, addresses.clone());
+        standing.set_listeners(addresses.clone());
         let mut probes = Probes::default();
         probes.follow(live.current().services.iter().flatten());
 
-        let watch = tokio::spawn(forward_edits(file.clone(), loaded.files, orders.clone()));
+        let watch =
+            tokio::spawn(forward_edits(file.clone(), loaded.files, orders.clone())).abort_handle();
         let controller = Controller {
-            live: live.clone(),
+            live,
             ledger,
             metrics,
             standing: Arc::clone(&standing),
-            doors: Box::new(doors),
+            doors,
             access_log,
             probes,
             fixed: Fixed::of(&config),
             api,
             probe_server,
-            accepted: Accepted { fingerprint: loaded.fingerprint, warnings },
+            accepted: Accepted {
+                fingerprint: loaded.fingerprint,
+                warnings,
+            },
             refused: None,
         };
-        let controller = tokio::spawn(controller.run(waiting));
         standing.enter(Phase::Serving);
-        tracing::info!(revision = 1, workers = count, "revision 1 in force: every listener is bound");
+        tracing::info!(
+            revision = 1,
+            workers = count,
+            "revision 1 in force: every listener is bound"
+        );
         Ok(Bound {
             addresses,
             admin_address,
             probes_address,
             standing,
-            live,
-            workers,
-            orders,
             controller,
+            orders,
+            waiting,
             watch,
             _admin: admin,
         })
@@ -200,34 +241,51 @@ impl App {
 
 impl Bound {
     /// Serves until a signal says to leave, then drains.
-    pub async fn serve(self, mut signals: mpsc::Receiver<Signal>) -> End {
-        while let Some(signal) = signals.recv().await {
-            let order = match signal {
-                Signal::Leave => break,
-                Signal::Reload => Order::ReadAgain(None),
-                Signal::ReopenLog => Order::ReopenLog,
-            };
-            // A full queue means that the file is about to be read anyway; the signal must not make leaving wait.
-            if self.orders.try_send(order).is_err() {
-                tracing::warn!(?signal, "control is busy with {ORDERS_WAITING} orders; this signal is not taken");
+    pub async fn serve(mut self, mut signals: mpsc::Receiver<Signal>) -> End {
+        {
+            let mut control = pin!(self.controller.run(&mut self.waiting));
+            loop {
+                let order = tokio::select! {
+                    signal = signals.recv() => match signal {
+                        Some(Signal::Reload) => Order::ReadAgain(None),
+                        Some(Signal::ReopenLog) => Order::ReopenLog,
+                        Some(Signal::Leave) | None => break,
+                    },
+                    () = &mut control => break,
+                };
+                // Where so many orders wait the file is about to be read anyway; leaving must not wait behind them.
+                if self.orders.try_send(order).is_err() {
+                    tracing::warn!(
+                        "control is busy with {ORDERS_WAITING} orders; this signal is not taken"
+                    );
+                }
             }
+            // Control stops here, between two steps: an edit could open a listener that is about to close.
         }
         self.drain(signals).await
     }
 
     async fn drain(self, mut signals: mpsc::Receiver<Signal>) -> End {
-        let config::Drain { min, max } = self.live.current().config.runtime.drain;
-        let begun = Instant::now();
-        self.standing.enter(Phase::Draining);
-        // No edit is taken any more: it could open a listener that is about to close.
+        let Controller {
+            live,
+            access_log,
+            doors: WorkerDoors(mut workers),
+            ..
+        } = self.controller;
+        let config::Drain { min, max } = live.current().config.runtime.drain;
         self.watch.abort();
-        self.controller.abort();
-        self.workers.drain_begin();
-        tracing::info!("draining: accepting for {min:?} more, closing what is still open after {max:?}");
+        // Whoever waits for a reload is told that there will be none.
+        drop(self.waiting);
+        self.standing.enter(Phase::Draining);
+        tracing::info!(
+            connections = workers.connections(),
+            "draining: accepting for {min:?} more, the rest ends after {max:?}"
+        );
         let leaving = async {
-            sleep_until(begun + min).await;
-            self.workers.stop_accepting();
-            self.workers.drained(begun + max).await
+            workers.leave().await;
+            sleep(min).await;
+            workers.close().await;
+            workers.drained(max.saturating_sub(min)).await
         };
         let end = tokio::select! {
             cut = leaving => if cut == 0 { End::Clean } else { End::Cut(cut) },
@@ -235,10 +293,18 @@ impl Bound {
         };
         match end {
             End::Clean => tracing::info!("drained: every request was answered"),
-            End::Cut(cut) => tracing::warn!(cut, "the drain's deadline passed: {cut} connections were cut"),
+            End::Cut(cut) => tracing::warn!(
+                cut,
+                "the drain's deadline passed: {cut} connections are cut"
+            ),
             End::AtOnce => tracing::warn!("a second signal: leaving at once"),
         }
-        self.workers.stop();
+        workers.stop().await;
+        if !access_log.flush(LAST_LINES) {
+            tracing::warn!(
+                "the access log's last lines could not be written within {LAST_LINES:?}"
+            );
+        }
         end
     }
 }
@@ -253,18 +319,25 @@ async fn second(signals: &mut mpsc::Receiver<Signal>) {
     std::future::pending().await
 }
 
-struct WorkerDoors(Arc<Workers>);
+/// The workers, as control sees them.
+struct WorkerDoors(Workers);
 
 impl Doors for WorkerDoors {
-    fn listen(&mut self, listeners: &[config::Listener]) -> Result<(), Vec<CannotBind>> {
-        self.0.listen(listeners).map_err(|failures| {
-            let told = |failure: crate::listen::BindFailure| CannotBind {
-                listener: failure.listener,
-                address: failure.address,
-                source: failure.source,
-            };
-            failures.into_iter().map(told).collect()
-        })
+    type Bound = Vec<workers::Bound>;
+
+    fn bind(&self, wanted: &[config::Listener]) -> Result<Self::Bound, Vec<CannotBind>> {
+        let told = |failure: BindFailure| CannotBind {
+            listener: failure.listener,
+            address: failure.address,
+            source: failure.source,
+        };
+        self.0
+            .bind(wanted)
+            .map_err(|failures| failures.into_iter().map(told).collect())
+    }
+
+    async fn listen(&mut self, wanted: &[config::Listener], bound: Self::Bound) {
+        self.0.listen(wanted, bound).await;
     }
 
     fn addresses(&self) -> Vec<(String, SocketAddr)> {
@@ -278,8 +351,16 @@ struct Read {
 }
 
 fn load(file: &std::path::Path) -> Result<(Arc<Config>, Vec<Problem>, Read), StartError> {
-    let loaded = config::load(file).map_err(|source| StartError::Unreadable { file: file.to_owned(), source })?;
-    let config::Loaded { config, problems, files, fingerprint } = loaded;
+    let loaded = config::load(file).map_err(|source| StartError::Unreadable {
+        file: file.to_owned(),
+        source,
+    })?;
+    let config::Loaded {
+        config,
+        problems,
+        files,
+        fingerprint,
+    } = loaded;
     match config {
         Some(config) => Ok((Arc::new(config), problems, Read { files, fingerprint })),
         None => Err(StartError::Problems(problems)),

@@ -12,7 +12,10 @@ fn main() {
         .or_else(commit_of_the_checkout)
         .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=TIDEGATE_COMMIT={}", commit.trim());
-    println!("cargo::rustc-env=TIDEGATE_PROFILE={}", env::var("PROFILE").unwrap_or_default());
+    println!(
+        "cargo::rustc-env=TIDEGATE_PROFILE={}",
+        env::var("PROFILE").unwrap_or_default()
+    );
 }
 
 fn commit_of_the_checkout() -> Option<String> {
@@ -23,6 +26,13 @@ fn commit_of_the_checkout() -> Option<String> {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let said = Command::new("git").args(arguments).output().ok().filter(|said| said.status.success())?;
-    String::from_utf8(said.stdout).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    let said = Command::new("git")
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|said| said.status.success())?;
+    String::from_utf8(said.stdout)
+        .ok()
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
 }

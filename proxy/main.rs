@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tidegate::command::{
-    Exit, check::Check, completions::Completions, explain::Explain, output, run::Run, schema::Schema, status::Status,
+    Exit, check::Check, completions::Completions, explain::Explain, output, run::Run,
+    schema::Schema, status::Status,
 };
 
 /// An L7 proxy for gray releases: each request goes to the old or the new version of a service, by user, header, region

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tidegate_config::{self as config, Loaded, Severity};
 
-use super::output::{self, Format};
 use super::Exit;
+use super::output::{self, Format};
 
 /// More than any file that people write; a mistaken `check -` of a disk must end.
 const STDIN_BYTES: u64 = 64 << 20;
@@ -36,17 +36,28 @@ impl Check {
         let loaded = match read(&self.file) {
             Ok(loaded) => loaded,
             Err(error) => {
-                output::complain(format_args!("{}: cannot be read: {error}", self.file.display()));
+                output::complain(format_args!(
+                    "{}: cannot be read: {error}",
+                    self.file.display()
+                ));
                 return Ok(Exit::CANNOT);
             }
         };
-        let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let errors = loaded
+            .problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .count();
         let text = match self.format {
             Format::Json => serde_json::to_string_pretty(&loaded.problems)? + "\n",
             Format::Text => told(&self.file, &loaded, errors, output::colours(&io::stdout())),
         };
         output::print(&text)?;
-        Ok(if loaded.config.is_some() { Exit::FINE } else { Exit::NO })
+        Ok(if loaded.config.is_some() {
+            Exit::FINE
+        } else {
+            Exit::NO
+        })
     }
 }
 
@@ -55,7 +66,10 @@ fn read(file: &Path) -> io::Result<Loaded> {
         return config::load(file);
     }
     let mut text = Vec::new();
-    io::stdin().lock().take(STDIN_BYTES).read_to_end(&mut text)?;
+    io::stdin()
+        .lock()
+        .take(STDIN_BYTES)
+        .read_to_end(&mut text)?;
     Ok(config::parse(&text, Path::new("<stdin>"), Path::new(".")))
 }
 
@@ -70,14 +84,26 @@ fn told(file: &Path, loaded: &Loaded, errors: usize, colour: bool) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     text.push_str(&match (&loaded.config, warnings) {
         (Some(config), 0) => format!("{file}: fine ({})\n", summary(config)),
-        (Some(config), n) => format!("{file}: fine, with {} ({})\n", count(n, "warning"), summary(config)),
+        (Some(config), n) => format!(
+            "{file}: fine, with {} ({})\n",
+            count(n, "warning"),
+            summary(config)
+        ),
         (None, 0) => format!("{file}: {}\n", count(errors, "error")),
-        (None, n) => format!("{file}: {}, {}\n", count(errors, "error"), count(n, "warning")),
+        (None, n) => format!(
+            "{file}: {}, {}\n",
+            count(errors, "error"),
+            count(n, "warning")
+        ),
     });
     text
 }
 
 fn summary(config: &config::Config) -> String {
-    let (listeners, services, routes) = (config.listeners.len(), config.services.len(), config.routes.len());
+    let (listeners, services, routes) = (
+        config.listeners.len(),
+        config.services.len(),
+        config.routes.len(),
+    );
     format!("listeners: {listeners}, services: {services}, routes: {routes}")
 }

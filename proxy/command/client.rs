@@ -72,43 +72,74 @@ impl Admin {
     /// # Errors
     /// Where there is none, or it is a no.
     pub fn ask(&self, method: Method, path: &str) -> Result<Value, NoAnswer> {
-        let unreachable =
-            |why: &dyn std::fmt::Display| NoAnswer::Unreachable { url: self.admin.clone(), why: why.to_string() };
-        let authority = authority(&self.admin).map_err(|why| NoAnswer::Url { url: self.admin.clone(), why })?;
+        let unreachable = |why: &dyn std::fmt::Display| NoAnswer::Unreachable {
+            url: self.admin.clone(),
+            why: why.to_string(),
+        };
+        let authority = authority(&self.admin).map_err(|why| NoAnswer::Url {
+            url: self.admin.clone(),
+            why,
+        })?;
         let token = self.token_file.as_deref().map(token).transpose()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let exchange = async {
-            match tokio::time::timeout(WHOLE_EXCHANGE, exchange(&authority, method, path, token)).await {
+            match tokio::time::timeout(WHOLE_EXCHANGE, exchange(&authority, method, path, token))
+                .await
+            {
                 Ok(answer) => answer.map_err(|error| unreachable(&error)),
-                Err(_) => Err(unreachable(&format_args!("it took longer than {} s", WHOLE_EXCHANGE.as_secs()))),
+                Err(_) => Err(unreachable(&format_args!(
+                    "it took longer than {} s",
+                    WHOLE_EXCHANGE.as_secs()
+                ))),
             }
         };
-        let (status, body) = runtime.map_err(|error| unreachable(&error))?.block_on(exchange)?;
+        let (status, body) = runtime
+            .map_err(|error| unreachable(&error))?
+            .block_on(exchange)?;
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if status.is_success() && !body.is_null() {
             return Ok(body);
         }
-        let detail = body["detail"].as_str().unwrap_or("the answer is not one of tidegate's").to_owned();
-        Err(NoAnswer::Refused { url: self.admin.clone(), status, detail })
+        let detail = body["detail"]
+            .as_str()
+            .unwrap_or("the answer is not one of tidegate's")
+            .to_owned();
+        Err(NoAnswer::Refused {
+            url: self.admin.clone(),
+            status,
+            detail,
+        })
     }
 }
 
 fn authority(url: &str) -> Result<String, &'static str> {
-    let uri: Uri = url.parse().map_err(|_| "not a URL; write http://HOST:PORT")?;
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| "not a URL; write http://HOST:PORT")?;
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") => return Err("the admin API speaks plain HTTP; write http://HOST:PORT"),
         _ => return Err("write http://HOST:PORT"),
     }
-    let authority = uri.authority().ok_or("it names no host; write http://HOST:PORT")?;
+    let authority = uri
+        .authority()
+        .ok_or("it names no host; write http://HOST:PORT")?;
     let port = authority.port_u16().unwrap_or(80);
     Ok(format!("{}:{port}", authority.host()))
 }
 
 fn token(file: &Path) -> Result<HeaderValue, NoAnswer> {
-    let wrong = |why: String| NoAnswer::Token { file: file.to_owned(), why };
+    let wrong = |why: String| NoAnswer::Token {
+        file: file.to_owned(),
+        why,
+    };
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'));
     let line = line.ok_or_else(|| wrong("there is no token in it".to_owned()))?;
     let token = match line.split_once(':') {
         Some(("viewer" | "operator" | "approver" | "admin", token)) => token.trim(),
@@ -127,9 +158,15 @@ async fn exchange(
     token: Option<HeaderValue>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(authority).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::builder().method(method).uri(path).header(HOST, authority);
-    request = request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, authority);
+    request = request
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json");
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token);
     }
@@ -138,7 +175,10 @@ async fn exchange(
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES)
+            .collect()
+            .await?
+            .to_bytes();
         Ok((status, body))
     };
     let mut answer = std::pin::pin!(answer);
@@ -155,10 +195,22 @@ mod tests {
 
     #[test]
     fn an_admin_url_is_a_host_with_or_without_a_port() {
-        assert_eq!(authority("http://127.0.0.1:9900").as_deref(), Ok("127.0.0.1:9900"));
+        assert_eq!(
+            authority("http://127.0.0.1:9900").as_deref(),
+            Ok("127.0.0.1:9900")
+        );
         assert_eq!(authority("http://[::1]:9900/").as_deref(), Ok("[::1]:9900"));
-        assert_eq!(authority("http://gate.internal").as_deref(), Ok("gate.internal:80"));
-        for wrong in ["https://127.0.0.1:9900", "127.0.0.1:9900", "", "http://", "/api"] {
+        assert_eq!(
+            authority("http://gate.internal").as_deref(),
+            Ok("gate.internal:80")
+        );
+        for wrong in [
+            "https://127.0.0.1:9900",
+            "127.0.0.1:9900",
+            "",
+            "http://",
+            "/api",
+        ] {
             assert!(authority(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -3,14 +3,17 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tidegate_config as config;
 
-use super::output::{self, Format};
 use super::Exit;
+use super::output::{self, Format};
+use crate::control::compile::compile;
 use crate::control::controller::open_regions;
 use crate::control::question::{self, Question};
-use crate::route::{Explanation, Table};
+use crate::record::Ledger;
+use crate::route::Explanation;
 
 /// The arguments of `tidegate explain`.
 #[derive(Debug, clap::Args)]
@@ -57,16 +60,22 @@ impl Explain {
         let loaded = match config::load(&self.config) {
             Ok(loaded) => loaded,
             Err(error) => {
-                output::complain(format_args!("{}: cannot be read: {error}", self.config.display()));
+                output::complain(format_args!(
+                    "{}: cannot be read: {error}",
+                    self.config.display()
+                ));
                 return Ok(Exit::CANNOT);
             }
         };
-        let Some(config) = loaded.config else { return Ok(wrong_file(&loaded.problems)) };
+        let Some(config) = loaded.config else {
+            return Ok(wrong_file(&loaded.problems));
+        };
         let regions = match open_regions(&config, &self.config) {
             Ok(regions) => regions,
             Err(problem) => return Ok(wrong_file(&[*problem])),
         };
-        let table = Table::compile(&config, regions);
+        // Nothing is counted: the ledger has no workers.
+        let snapshot = compile(Arc::new(config), regions, 1, None, &Ledger::new(0));
         let question = Question {
             method: Some(self.method),
             url: self.url,
@@ -75,7 +84,7 @@ impl Explain {
             listener: self.listener,
             trusted: self.trusted,
         };
-        let explanation = match question::answer(&config, &table, &question) {
+        let explanation = match question::answer(&snapshot, &question) {
             Ok(explanation) => explanation,
             Err(error) => {
                 output::complain(error);
@@ -92,16 +101,29 @@ impl Explain {
 
 /// The decision in one line, then why.
 fn told(explanation: &Explanation, colour: bool) -> String {
-    let Explanation { route, rule, service, version, why, .. } = explanation;
+    let Explanation {
+        route,
+        rule,
+        service,
+        version,
+        why,
+        ..
+    } = explanation;
     let decision = match (route, service, version) {
         (None, ..) => "404: no route is for this request".to_owned(),
         (Some(route), Some(service), Some(version)) => {
-            let rule = rule.as_ref().map_or("no rule".to_owned(), |rule| format!("rule \"{rule}\""));
+            let rule = rule
+                .as_ref()
+                .map_or("no rule".to_owned(), |rule| format!("rule \"{rule}\""));
             format!("{service} {version} (route \"{route}\", {rule})")
         }
         (Some(route), ..) => format!("answered here (route \"{route}\")"),
     };
-    let mut text = if colour { format!("\x1b[1m{decision}\x1b[0m\n") } else { format!("{decision}\n") };
+    let mut text = if colour {
+        format!("\x1b[1m{decision}\x1b[0m\n")
+    } else {
+        format!("{decision}\n")
+    };
     for step in why {
         text.push_str("  ");
         text.push_str(step);

@@ -47,13 +47,19 @@ impl Logs {
         let (sender, waiting) = sync_channel(LINES_WAITING);
         let (done, finished) = sync_channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let lines = Lines { sender, dropped: Arc::clone(&dropped) };
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write_lines(&waiting, &dropped, &mut io::stderr());
-            // Nobody may be waiting any more.
-            let _ = done.send(());
-        })?;
-        let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let lines = Lines {
+            sender,
+            dropped: Arc::clone(&dropped),
+        };
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                write_lines(&waiting, &dropped, &mut io::stderr());
+                // Nobody may be waiting any more.
+                let _ = done.send(());
+            })?;
+        let filter =
+            EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(lines.clone())
@@ -66,9 +72,9 @@ impl Logs {
                 let colour = super::output::colours(&io::stderr());
                 tracing::subscriber::set_global_default(subscriber.with_ansi(colour).finish())
             }
-            LogFormat::Json => {
-                tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish())
-            }
+            LogFormat::Json => tracing::subscriber::set_global_default(
+                subscriber.json().flatten_event(true).finish(),
+            ),
         };
         Ok(Self { lines, finished })
     }
@@ -97,7 +103,10 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { lines: self, bytes: Vec::with_capacity(160) }
+        Line {
+            lines: self,
+            bytes: Vec::with_capacity(160),
+        }
     }
 }
 
@@ -136,8 +145,11 @@ fn write_lines(waiting: &Receiver<Message>, dropped: &AtomicU64, out: &mut dyn i
         let written = if lost == 0 {
             out.write_all(&line)
         } else {
-            writeln!(out, "{lost} log lines were lost: standard error took them too slowly or not at all")
-                .and_then(|()| out.write_all(&line))
+            writeln!(
+                out,
+                "{lost} log lines were lost: standard error took them too slowly or not at all"
+            )
+            .and_then(|()| out.write_all(&line))
         };
         if written.is_err() {
             dropped.fetch_add(lost + 1, Ordering::Relaxed);
@@ -193,7 +205,10 @@ mod tests {
     fn a_full_disk_costs_lines_and_says_how_many_once_it_is_free_again() {
         let (sender, waiting) = sync_channel(8);
         let dropped = AtomicU64::new(0);
-        let mut disk = FullThenFree { failures: 1, taken: Vec::new() };
+        let mut disk = FullThenFree {
+            failures: 1,
+            taken: Vec::new(),
+        };
         sender.send(Message::Line(b"lost\n".to_vec())).unwrap();
         let feeder = thread::spawn(move || {
             // The writer rests after the failure; a line that comes after the rest is written.
@@ -211,11 +226,18 @@ mod tests {
     #[test]
     fn a_stalled_reader_never_holds_who_logs() {
         let (sender, waiting) = sync_channel(2);
-        let lines = Lines { sender, dropped: Arc::default() };
+        let lines = Lines {
+            sender,
+            dropped: Arc::default(),
+        };
         for _ in 0..5 {
             lines.make_writer().write_all(b"line\n").unwrap();
         }
-        assert_eq!(lines.dropped.load(Ordering::Relaxed), 3, "two wait, three are counted as lost");
+        assert_eq!(
+            lines.dropped.load(Ordering::Relaxed),
+            3,
+            "two wait, three are counted as lost"
+        );
         drop(waiting);
     }
 }

@@ -49,14 +49,21 @@ impl Run {
     pub fn run(self) -> anyhow::Result<Exit> {
         let _logs = Logs::start(self.log_format).context("cannot start the log")?;
         if cfg!(debug_assertions) {
-            tracing::warn!("THIS IS A DEBUG BUILD: many times slower than `cargo build --release`; do not measure it or serve with it");
+            tracing::warn!(
+                "THIS IS A DEBUG BUILD: many times slower than `cargo build --release`; do not measure it or serve with it"
+            );
         }
         tracing::info!(commit = crate::COMMIT, "tidegate {} starts", crate::VERSION);
         raise_file_limit();
         prepare_state(&self.config, self.state_dir.as_deref());
         // One thread for control, admin and probes: the workers have their own.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options = Options { config: self.config, state_dir: self.state_dir };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let options = Options {
+            config: self.config,
+            state_dir: self.state_dir,
+        };
         let exit = runtime.block_on(async {
             // Before anything else: a signal that comes while the file is read must not be lost.
             let signals = listen_for_signals()?;
@@ -78,13 +85,21 @@ fn refuse_to_start(error: &StartError) -> Exit {
     match error {
         StartError::Problems(problems) => {
             let colour = output::colours(&io::stderr());
-            output::complain_at_length(&problems.iter().map(|problem| problem.render(colour)).collect::<String>());
-            tracing::error!(problems = problems.len(), "not started: the file has problems; `tidegate check` shows them");
+            output::complain_at_length(
+                &problems
+                    .iter()
+                    .map(|problem| problem.render(colour))
+                    .collect::<String>(),
+            );
+            tracing::error!(
+                problems = problems.len(),
+                "not started: the file has problems; `tidegate check` shows them"
+            );
             Exit::NO
         }
         StartError::Bind(problems) => {
             problems.iter().for_each(tell);
-            tracing::error!("not started: an address cannot be bound");
+            tracing::error!("not started: {error}");
             Exit::CANNOT
         }
         other => {
@@ -98,11 +113,21 @@ fn refuse_to_start(error: &StartError) -> Exit {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let shown = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let shown =
+        |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
     match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => tracing::info!("up to {} open files (was {})", shown(limit.maximum), shown(limit.current)),
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files above {}", shown(limit.current)),
+        Ok(()) => tracing::info!(
+            "up to {} open files (was {})",
+            shown(limit.maximum),
+            shown(limit.current)
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files above {}", shown(limit.current))
+        }
     }
 }
 

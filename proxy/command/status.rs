@@ -6,9 +6,9 @@ use std::io;
 use http::Method;
 use serde_json::Value;
 
+use super::Exit;
 use super::client::{Admin, NoAnswer};
 use super::output::{self, Format};
-use super::Exit;
 
 /// The arguments of `tidegate status`.
 #[derive(Debug, clap::Args)]
@@ -50,20 +50,31 @@ impl Status {
 fn exit(error: &NoAnswer) -> Exit {
     match error {
         NoAnswer::Refused { .. } => Exit::NO,
-        NoAnswer::Url { .. } | NoAnswer::Token { .. } | NoAnswer::Unreachable { .. } => Exit::CANNOT,
+        NoAnswer::Url { .. } | NoAnswer::Token { .. } | NoAnswer::Unreachable { .. } => {
+            Exit::CANNOT
+        }
     }
 }
 
 /// The status as people read it.
 fn screen(status: &Value, colour: bool) -> String {
-    let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let paint = |code: &str, text: &str| {
+        if colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    };
     let mut text = String::new();
     let config = &status["config"];
     // Writing to a String cannot fail; the results are dropped for that reason.
     let _ = writeln!(
         text,
         "tidegate {}, {} since {}, {} workers",
-        word(&status["version"]), word(&status["phase"]), word(&status["started_at"]), status["workers"],
+        word(&status["version"]),
+        word(&status["phase"]),
+        word(&status["started_at"]),
+        status["workers"],
     );
     let state = if config["ok"] == true {
         paint("32", "in force")
@@ -71,18 +82,32 @@ fn screen(status: &Value, colour: bool) -> String {
         paint("1;31", "REFUSED: the revision before it stays in force")
     };
     let _ = writeln!(text, "file {}: {state}", word(&config["file"]));
-    let _ = writeln!(text, "revision {} since {}", status["revision"], word(&config["loaded_at"]));
+    let _ = writeln!(
+        text,
+        "revision {} since {}",
+        status["revision"],
+        word(&config["loaded_at"])
+    );
     for problem in list(&config["problems"]) {
         let _ = writeln!(
             text,
             "  {}:{}:{} {}[{}]: {}",
-            word(&problem["file"]), problem["line"], problem["column"],
-            word(&problem["severity"]), word(&problem["code"]), word(&problem["message"]),
+            word(&problem["file"]),
+            problem["line"],
+            problem["column"],
+            word(&problem["severity"]),
+            word(&problem["code"]),
+            word(&problem["message"]),
         );
     }
     let _ = writeln!(text, "\nlisteners");
     for listener in list(&status["listeners"]) {
-        let _ = writeln!(text, "  {:<24} {}", word(&listener["name"]), word(&listener["address"]));
+        let _ = writeln!(
+            text,
+            "  {:<24} {}",
+            word(&listener["name"]),
+            word(&listener["address"])
+        );
     }
     for service in list(&status["services"]) {
         let _ = writeln!(text, "\nservice {}", word(&service["name"]));
@@ -96,13 +121,23 @@ fn screen(status: &Value, colour: bool) -> String {
 /// `v2               1 312 requests, 97 failures, endpoints 1 of 2 healthy (down: 127.0.0.1:3002)`
 fn line(version: &Value, paint: &dyn Fn(&str, &str) -> String) -> String {
     let endpoints = list(&version["endpoints"]);
-    let down: Vec<_> =
-        endpoints.iter().filter(|endpoint| endpoint["healthy"] != true).map(|endpoint| word(&endpoint["address"])).collect();
-    let stable = if version["stable"] == true { " (stable)" } else { "" };
+    let down: Vec<_> = endpoints
+        .iter()
+        .filter(|endpoint| endpoint["healthy"] != true)
+        .map(|endpoint| word(&endpoint["address"]))
+        .collect();
+    let stable = if version["stable"] == true {
+        " (stable)"
+    } else {
+        ""
+    };
     let name = format!("{}{stable}", word(&version["name"]));
     let mut line = format!(
         "{name:<24} {} requests, {} failures, endpoints {} of {} healthy",
-        version["requests"], version["failures"], endpoints.len() - down.len(), endpoints.len(),
+        version["requests"],
+        version["failures"],
+        endpoints.len() - down.len(),
+        endpoints.len(),
     );
     if !down.is_empty() {
         line.push_str(&paint("31", &format!(" (down: {})", down.join(", "))));

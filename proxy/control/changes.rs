@@ -32,12 +32,27 @@ impl Changes {
     /// What differs from `old` to `new`.
     pub fn between(old: &config::Config, new: &config::Config) -> Self {
         Self {
-            listeners: Tally::of(&old.listeners, &new.listeners, |listener| &listener.name, PartialEq::eq),
-            services: Tally::of(&old.services, &new.services, |service| &service.name, PartialEq::eq),
-            routes: Tally::of(&old.routes, &new.routes, |route| &route.name, |was, is| {
-                // Services and listeners are named by their place: the same place may be another one now.
-                was == is && place_names(old, was) == place_names(new, is)
-            }),
+            listeners: Tally::of(
+                &old.listeners,
+                &new.listeners,
+                |listener| &listener.name,
+                PartialEq::eq,
+            ),
+            services: Tally::of(
+                &old.services,
+                &new.services,
+                |service| &service.name,
+                PartialEq::eq,
+            ),
+            routes: Tally::of(
+                &old.routes,
+                &new.routes,
+                |route| &route.name,
+                |was, is| {
+                    // Services and listeners are named by their place: the same place may be another one now.
+                    was == is && place_names(old, was) == place_names(new, is)
+                },
+            ),
             weights: weights(old, new),
             sections: sections(old, new),
         }
@@ -45,9 +60,17 @@ impl Changes {
 }
 
 impl Tally {
-    fn of<T>(old: &[T], new: &[T], name: impl Fn(&T) -> &str, same: impl Fn(&T, &T) -> bool) -> Self {
+    fn of<T>(
+        old: &[T],
+        new: &[T],
+        name: impl Fn(&T) -> &str,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Self {
         let before: BTreeMap<&str, &T> = old.iter().map(|one| (name(one), one)).collect();
-        let mut tally = Self { removed: before.len(), ..Self::default() };
+        let mut tally = Self {
+            removed: before.len(),
+            ..Self::default()
+        };
         for one in new {
             match before.get(name(one)) {
                 None => tally.added += 1,
@@ -69,9 +92,16 @@ impl fmt::Display for Changes {
     /// `routes +1 ~0 −0, app.everyone v2 10% → 25%`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        for (what, tally) in [("listeners", self.listeners), ("services", self.services), ("routes", self.routes)] {
+        for (what, tally) in [
+            ("listeners", self.listeners),
+            ("services", self.services),
+            ("routes", self.routes),
+        ] {
             if !tally.is_nothing() {
-                parts.push(format!("{what} +{} ~{} −{}", tally.added, tally.changed, tally.removed));
+                parts.push(format!(
+                    "{what} +{} ~{} −{}",
+                    tally.added, tally.changed, tally.removed
+                ));
             }
         }
         parts.extend(self.weights.iter().take(WEIGHTS_NAMED).cloned());
@@ -104,7 +134,12 @@ fn sections(old: &config::Config, new: &config::Config) -> Vec<&'static str> {
 /// The names behind the numbers in a route.
 fn place_names<'a>(config: &'a config::Config, route: &'a config::Route) -> Vec<&'a str> {
     let mut names = Vec::new();
-    names.extend(route.matches.listener.map(|at| config.listeners[at].name.as_str()));
+    names.extend(
+        route
+            .matches
+            .listener
+            .map(|at| config.listeners[at].name.as_str()),
+    );
     if let config::Action::Forward(forward) = &route.action {
         let service = &config.services[forward.service];
         names.push(&service.name);
@@ -118,7 +153,9 @@ fn place_names<'a>(config: &'a config::Config, route: &'a config::Route) -> Vec<
 
 /// Every weight that is not stable's and differs, in the order of the new file.
 fn weights(old: &config::Config, new: &config::Config) -> Vec<String> {
-    let before: BTreeMap<_, _> = splits(old).map(|(split, version, weight, _)| ((split, version), weight)).collect();
+    let before: BTreeMap<_, _> = splits(old)
+        .map(|(split, version, weight, _)| ((split, version), weight))
+        .collect();
     splits(new)
         .filter(|(_, _, _, is_stable)| !is_stable)
         .filter_map(|(split, version, weight, _)| {
@@ -142,9 +179,16 @@ fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config
                     config::Target::Split(split) => &split.weights,
                     config::Target::To(_) => &[],
                 };
-                weights.iter().zip(&service.versions).enumerate().map(move |(at, (weight, version))| {
-                    (format!("{}.{}", route.name, rule.name), version.name.as_str(), *weight, at == service.stable)
-                })
+                weights.iter().zip(&service.versions).enumerate().map(
+                    move |(at, (weight, version))| {
+                        (
+                            format!("{}.{}", route.name, rule.name),
+                            version.name.as_str(),
+                            *weight,
+                            at == service.stable,
+                        )
+                    },
+                )
             })
         })
     })

@@ -15,7 +15,7 @@ use super::admin::server::{Door, Server};
 use super::changes::Changes;
 use super::compile::compile;
 use super::standing::{FileState, Standing};
-use crate::record::{AccessLog, Ledger, Metrics};
+use crate::record::{AccessLog, Ledger, LogError, Metrics};
 use crate::route::Regions;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::probe::Probes;
@@ -35,13 +35,21 @@ pub enum Order {
 }
 
 /// What control needs of the floor above it: the sockets that take requests.
-pub trait Doors: Send + Sync {
-    /// Opens what is missing and closes what is not listed.
+pub trait Doors {
+    /// Addresses that are bound and take nothing yet.
+    type Bound: Send;
+    /// Binds what is not open yet; nothing changes.
     ///
     /// # Errors
-    /// The addresses that cannot be bound; then nothing was opened or closed.
-    fn listen(&mut self, listeners: &[config::Listener]) -> Result<(), Vec<CannotBind>>;
-    /// The names and addresses that are bound.
+    /// Every address that cannot be bound.
+    fn bind(&self, wanted: &[config::Listener]) -> Result<Self::Bound, Vec<CannotBind>>;
+    /// Opens what was bound, once the snapshot that knows it is in force, and closes what is not wanted any more.
+    fn listen(
+        &mut self,
+        wanted: &[config::Listener],
+        bound: Self::Bound,
+    ) -> impl Future<Output = ()>;
+    /// The names and addresses that are open.
     fn addresses(&self) -> Vec<(String, SocketAddr)>;
 }
 
@@ -58,7 +66,7 @@ pub struct CannotBind {
 }
 
 /// The one writer.
-pub struct Controller {
+pub struct Controller<D> {
     /// The snapshot in force.
     pub live: Live,
     /// What is counted.
@@ -68,7 +76,7 @@ pub struct Controller {
     /// What everybody may know.
     pub standing: Arc<Standing>,
     /// The sockets.
-    pub doors: Box<dyn Doors>,
+    pub doors: D,
     /// Lines about requests.
     pub access_log: AccessLog,
     /// Health checks.
@@ -104,19 +112,28 @@ pub struct Fixed {
 impl Fixed {
     /// As the process starts.
     pub const fn of(config: &Config) -> Self {
-        Self { workers: config.runtime.workers, admin: config.admin.address }
+        Self {
+            workers: config.runtime.workers,
+            admin: config.admin.address,
+        }
     }
 
     /// A warning for each thing that this file wants otherwise.
     fn differing(&self, wanted: &Config, file: &std::path::Path) -> Vec<Problem> {
-        let auto = |workers: Option<std::num::NonZeroUsize>| workers.map_or("auto".to_owned(), |n| n.to_string());
+        let auto = |workers: Option<std::num::NonZeroUsize>| {
+            workers.map_or("auto".to_owned(), |n| n.to_string())
+        };
         let mut found = Vec::new();
         if self.workers != wanted.runtime.workers {
             let (was, is) = (auto(self.workers), auto(wanted.runtime.workers));
             found.push(("runtime.workers", was, is));
         }
         if self.admin != wanted.admin.address {
-            found.push(("admin.address", self.admin.to_string(), wanted.admin.address.to_string()));
+            found.push((
+                "admin.address",
+                self.admin.to_string(),
+                wanted.admin.address.to_string(),
+            ));
         }
         let warn = |(path, was, is): (&str, String, String)| Problem {
             severity: Severity::Warning,
@@ -132,9 +149,10 @@ impl Fixed {
     }
 }
 
-impl Controller {
-    /// Takes orders until nobody can send one any more.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+impl<D: Doors> Controller<D> {
+    /// Takes orders until nobody can send one any more. Dropped between two steps of an edit, it leaves the proxy
+    /// either before it or after it.
+    pub async fn run(&mut self, orders: &mut mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Edited(loaded) => self.on_edit(*loaded).await,
@@ -164,15 +182,25 @@ impl Controller {
             let path = path.clone();
             move || config::load(&path)
         });
-        match read.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
+        match read
+            .await
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+        {
             Ok(loaded) => self.take(loaded).await,
             Err(error) => self.refuse(None, vec![unreadable(path, &error)]),
         }
     }
 
     async fn take(&mut self, loaded: Loaded) {
-        let Loaded { config, problems, fingerprint, .. } = loaded;
-        let Some(config) = config else { return self.refuse(Some(fingerprint), problems) };
+        let Loaded {
+            config,
+            problems,
+            fingerprint,
+            ..
+        } = loaded;
+        let Some(config) = config else {
+            return self.refuse(Some(fingerprint), problems);
+        };
         if fingerprint == self.accepted.fingerprint {
             return self.confirm();
         }
@@ -192,10 +220,17 @@ impl Controller {
         self.refused = None;
         let before = self.standing.file();
         if !before.ok {
-            tracing::info!(revision = before.revision, "the file is the one in force again");
+            tracing::info!(
+                revision = before.revision,
+                "the file is the one in force again"
+            );
         }
         let problems = self.accepted.warnings.clone();
-        self.standing.set_file(FileState { ok: true, problems, ..(*before).clone() });
+        self.standing.set_file(FileState {
+            ok: true,
+            problems,
+            ..(*before).clone()
+        });
     }
 
     /// Nothing changes; everybody who looks is told why.
@@ -205,10 +240,21 @@ impl Controller {
         for problem in &problems {
             tell(problem);
         }
-        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-        tracing::error!(revision, errors, "the edit was refused: revision {revision} stays in force");
+        let errors = problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .count();
+        tracing::error!(
+            revision,
+            errors,
+            "the edit was refused: revision {revision} stays in force"
+        );
         self.refused = fingerprint;
-        self.standing.set_file(FileState { ok: false, problems, ..(*before).clone() });
+        self.standing.set_file(FileState {
+            ok: false,
+            problems,
+            ..(*before).clone()
+        });
         self.metrics.rejected();
     }
 
@@ -222,16 +268,22 @@ impl Controller {
         let file = self.standing.path().to_owned();
         let old = self.live.current();
         let next = self.compile(Arc::new(config), &old).await?;
-        let probe_door = self.probe_door(&next.config).map_err(|problem| vec![*problem])?;
-        let log = self.access_log.prepare(next.config.access_log.as_ref()).map_err(|error| {
-            let hint = "make the folder writable for the user that tidegate runs as, or name another file";
-            vec![problem("T903", file.clone(), format!("access_log: cannot open it: {error}"), hint)]
-        })?;
-        self.doors.listen(&next.config.listeners).map_err(|failures| {
-            failures.iter().map(|failure| cannot_bind(file.clone(), failure)).collect::<Vec<_>>()
-        })?;
+        let probe_door = self
+            .probe_door(&next.config)
+            .map_err(|problem| vec![*problem])?;
+        let log = self.access_log.open(next.config.access_log.as_ref());
+        let log = log.map_err(|error| vec![cannot_open_log(file.clone(), &error)])?;
+        let bound = self
+            .doors
+            .bind(&next.config.listeners)
+            .map_err(|failures| {
+                failures
+                    .iter()
+                    .map(|failure| cannot_bind(file.clone(), failure))
+                    .collect::<Vec<_>>()
+            })?;
         // From here on nothing fails.
-        self.access_log.adopt(log);
+        self.access_log.switch(log);
         match probe_door {
             ProbeDoor::Same => {}
             ProbeDoor::None => self.probe_server = None,
@@ -241,7 +293,8 @@ impl Controller {
         let (config, revision) = (Arc::clone(&next.config), next.revision);
         self.probes.follow(next.services.iter().flatten());
         self.live.publish(next);
-        tell_listeners(&self.standing, self.doors.addresses());
+        self.doors.listen(&config.listeners, bound).await;
+        self.standing.set_listeners(self.doors.addresses());
         let mut problems = self.fixed.differing(&config, &file);
         problems.extend_from_slice(warnings);
         problems.iter().for_each(tell);
@@ -249,35 +302,65 @@ impl Controller {
         self.ledger.retain(&config);
         self.metrics.reloaded(revision);
         self.refused = None;
-        self.accepted = Accepted { fingerprint, warnings: problems.clone() };
-        self.standing.set_file(FileState { ok: true, revision, loaded_at: Timestamp::now(), problems });
+        self.accepted = Accepted {
+            fingerprint,
+            warnings: problems.clone(),
+        };
+        self.standing.set_file(FileState {
+            ok: true,
+            revision,
+            loaded_at: Timestamp::now(),
+            problems,
+        });
         Ok(())
     }
 
     /// Compiles beside the control thread: a large file must not hold up a probe or a scrape.
-    async fn compile(&self, config: Arc<Config>, old: &Arc<Snapshot>) -> Result<Snapshot, Vec<Problem>> {
-        let (ledger, old, file) = (Arc::clone(&self.ledger), Arc::clone(old), self.standing.path().to_owned());
+    async fn compile(
+        &self,
+        config: Arc<Config>,
+        old: &Arc<Snapshot>,
+    ) -> Result<Snapshot, Vec<Problem>> {
+        let (ledger, old, file) = (
+            Arc::clone(&self.ledger),
+            Arc::clone(old),
+            self.standing.path().to_owned(),
+        );
         let compiled = tokio::task::spawn_blocking(move || {
             let regions = open_regions(&config, &file).map_err(|problem| vec![*problem])?;
-            Ok(compile(config, regions, old.revision + 1, Some(&old), &ledger))
+            Ok(compile(
+                config,
+                regions,
+                old.revision + 1,
+                Some(&old),
+                &ledger,
+            ))
         });
-        compiled.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        compiled
+            .await
+            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }
 
     fn probe_door(&self, wanted: &Config) -> Result<ProbeDoor, Box<Problem>> {
         match (wanted.admin.probes, self.live.current().config.admin.probes) {
             (None, _) => Ok(ProbeDoor::None),
             (Some(address), Some(before)) if address == before => Ok(ProbeDoor::Same),
-            (Some(address), _) => Door::bind(address)
-                .map(ProbeDoor::New)
-                .map_err(|error| Box::new(cannot_bind_probes(self.standing.path().to_owned(), address, &error))),
+            (Some(address), _) => Door::bind(address).map(ProbeDoor::New).map_err(|error| {
+                Box::new(cannot_bind_probes(
+                    self.standing.path().to_owned(),
+                    address,
+                    &error,
+                ))
+            }),
         }
     }
 
     fn reopen_log(&mut self) {
         match self.access_log.reopen() {
             Ok(()) => tracing::info!("access log opened again"),
-            Err(error) => tracing::error!(%error, "access log cannot be opened again; lines go where they went"),
+            Err(error) => {
+                tracing::error!(%error, "access log cannot be opened again; lines go where they went")
+            }
         }
     }
 }
@@ -292,21 +375,33 @@ enum ProbeDoor {
 ///
 /// # Errors
 /// A problem where it is none.
-pub fn open_regions(config: &Config, file: &std::path::Path) -> Result<Option<Regions>, Box<Problem>> {
-    let Some(database) = config.geo.as_ref().and_then(|geo| geo.database.as_ref()) else { return Ok(None) };
+pub fn open_regions(
+    config: &Config,
+    file: &std::path::Path,
+) -> Result<Option<Regions>, Box<Problem>> {
+    let Some(database) = config.geo.as_ref().and_then(|geo| geo.database.as_ref()) else {
+        return Ok(None);
+    };
     Regions::open(database).map(Some).map_err(|error| {
         let path = database.path.display();
         let hint = "put a MaxMind City or Country database there (.mmdb)";
         let what = format!("geo.database: {path} cannot be used: {error}");
-        Box::new(Problem { path: "geo.database".to_owned(), ..problem("T902", file.to_owned(), what, hint) })
+        Box::new(Problem {
+            path: "geo.database".to_owned(),
+            ..problem("T902", file.to_owned(), what, hint)
+        })
     })
 }
 
 /// The problem of a listener that cannot be bound.
 pub fn cannot_bind(file: PathBuf, failure: &CannotBind) -> Problem {
     let hint = match failure.source.kind() {
-        io::ErrorKind::AddrInUse => "another process has it (see `ss -ltnp`): stop that, or choose another port",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another port",
+        io::ErrorKind::AddrInUse => {
+            "another process has it (see `ss -ltnp`): stop that, or choose another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another port"
+        }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address (see `ip addr`)",
         _ => "choose another address",
     };
@@ -316,13 +411,30 @@ pub fn cannot_bind(file: PathBuf, failure: &CannotBind) -> Problem {
 /// The problem of an extra address that cannot be bound.
 pub fn cannot_bind_probes(file: PathBuf, address: SocketAddr, error: &io::Error) -> Problem {
     let what = format!("admin.probes cannot bind {address}: {error}");
-    Problem { path: "admin.probes".to_owned(), ..problem("T904", file, what, "choose another address or remove it") }
+    Problem {
+        path: "admin.probes".to_owned(),
+        ..problem("T904", file, what, "choose another address or remove it")
+    }
+}
+
+/// The problem of an access log that cannot be opened.
+pub fn cannot_open_log(file: PathBuf, error: &LogError) -> Problem {
+    let hint = "make the folder writable for the user that tidegate runs as, or name another file";
+    Problem {
+        path: "access_log.output".to_owned(),
+        ..problem("T903", file, error.to_string(), hint)
+    }
 }
 
 /// The problem of a file that cannot be read.
 pub fn unreadable(file: PathBuf, error: &io::Error) -> Problem {
     let what = format!("cannot be read: {error}");
-    problem("T900", file, what, "put it back, or make it readable for the user that tidegate runs as")
+    problem(
+        "T900",
+        file,
+        what,
+        "put it back, or make it readable for the user that tidegate runs as",
+    )
 }
 
 /// An error about the file as a whole.
@@ -341,20 +453,15 @@ fn problem(code: &'static str, file: PathBuf, message: String, hint: &str) -> Pr
     }
 }
 
-/// Tells who listens now: everybody who asks, and the log where one is new.
-pub fn tell_listeners(standing: &Standing, bound: Vec<(String, SocketAddr)>) {
-    let before = standing.listeners();
-    for (listener, address) in &bound {
-        if !before.iter().any(|known| known.name == *listener && known.address == *address) {
-            tracing::info!(listener, %address, "listening");
-        }
-    }
-    standing.set_listeners(bound);
-}
-
 /// One log line for one problem, with its place.
 pub fn tell(problem: &Problem) {
-    let Problem { code, line, column, hint, .. } = problem;
+    let Problem {
+        code,
+        line,
+        column,
+        hint,
+        ..
+    } = problem;
     match problem.severity {
         Severity::Error => tracing::error!(code, line, column, hint, "{problem}"),
         Severity::Warning => tracing::warn!(code, line, column, hint, "{problem}"),

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use tidegate_config::{Config, Profile};
 
 use crate::route::normal::{BadPath, normalise};
-use crate::route::{Caller, Explanation, Table};
+use crate::route::{Caller, Explanation};
+use crate::snapshot::{Listener, Snapshot};
 
 /// A request that nobody has sent.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,23 +73,32 @@ pub enum BadQuestion {
     },
 }
 
-/// Answers a question by a compiled file.
+/// Answers a question by a snapshot.
 ///
 /// # Errors
 /// Where the question itself makes no sense.
-pub fn answer(config: &Config, table: &Table, question: &Question) -> Result<Explanation, BadQuestion> {
+pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, BadQuestion> {
+    let Snapshot {
+        config,
+        table,
+        listeners,
+        ..
+    } = snapshot;
     let listener = listener(config, question.listener.as_deref())?;
     let is_edge = config.listeners[listener].profile == Profile::Edge;
     let method = question.method.as_deref().unwrap_or("GET");
-    let method: Method = method.parse().map_err(|_| BadQuestion::Method(method.to_owned()))?;
+    let method: Method = method
+        .parse()
+        .map_err(|_| BadQuestion::Method(method.to_owned()))?;
     let uri = uri(&question.url)?;
     let mut headers = header_map(&question.headers)?;
     if let (Some(authority), false) = (uri.authority(), headers.contains_key(HOST)) {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad_url(&question.url, "its host"))?;
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| bad_url(&question.url, "its host"))?;
         headers.insert(HOST, host);
     }
-    if !question.trusted {
-        strip(&mut headers, config, table, listener);
+    if is_edge && !question.trusted {
+        strip(&mut headers, &listeners[listener]);
     }
     if let Some(name) = table.conflict(listener, &headers).filter(|_| is_edge) {
         return Err(BadQuestion::Conflict(name.clone()));
@@ -112,20 +122,33 @@ pub fn answer(config: &Config, table: &Table, question: &Question) -> Result<Exp
 
 fn listener(config: &Config, asked: Option<&str>) -> Result<usize, BadQuestion> {
     let Some(asked) = asked else { return Ok(0) };
-    config.listeners.iter().position(|listener| listener.name == asked).ok_or_else(|| BadQuestion::Listener {
-        asked: asked.to_owned(),
-        there: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
-    })
+    config
+        .listeners
+        .iter()
+        .position(|listener| listener.name == asked)
+        .ok_or_else(|| BadQuestion::Listener {
+            asked: asked.to_owned(),
+            there: config
+                .listeners
+                .iter()
+                .map(|listener| listener.name.clone())
+                .collect(),
+        })
 }
 
 fn bad_url(url: &str, why: impl Into<String>) -> BadQuestion {
-    BadQuestion::Url { url: url.to_owned(), why: why.into() }
+    BadQuestion::Url {
+        url: url.to_owned(),
+        why: why.into(),
+    }
 }
 
 fn uri(url: &str) -> Result<Uri, BadQuestion> {
     // What follows `#` stays in the browser.
     let sent = url.split('#').next().unwrap_or(url);
-    let uri: Uri = sent.parse().map_err(|error: http::uri::InvalidUri| bad_url(url, error.to_string()))?;
+    let uri: Uri = sent
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| bad_url(url, error.to_string()))?;
     let is_whole = uri.scheme().is_some() && uri.authority().is_some();
     if is_whole || (uri.scheme().is_none() && sent.starts_with('/')) {
         Ok(uri)
@@ -149,34 +172,33 @@ fn header_map(lines: &[(String, String)]) -> Result<HeaderMap, BadQuestion> {
     for (name, value) in lines {
         let wrong = || BadQuestion::Header(format!("{name}: {value}"));
         let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
-        headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?);
+        headers.append(
+            name,
+            HeaderValue::from_str(value.trim()).map_err(|_| wrong())?,
+        );
     }
     Ok(headers)
 }
 
 /// Takes away what an outsider may not say on this listener.
-fn strip(headers: &mut HeaderMap, config: &Config, table: &Table, listener: usize) {
-    for name in table.stripped(listener) {
+fn strip(headers: &mut HeaderMap, listener: &Listener) {
+    let doomed = |name: &&HeaderName| {
+        listener.stripped.contains(name) || listener.is_reserved(name.as_str())
+    };
+    let doomed: Vec<HeaderName> = headers.keys().filter(doomed).cloned().collect();
+    for name in doomed {
         headers.remove(name);
-    }
-    let listener = &config.listeners[listener];
-    if listener.profile == Profile::Edge {
-        let ours: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| name.as_str().replace('_', "-").starts_with("x-tidegate-"))
-            .filter(|name| !listener.trusted_headers.iter().any(|trusted| trusted == name.as_str()))
-            .cloned()
-            .collect();
-        for name in ours {
-            headers.remove(name);
-        }
     }
 }
 
 /// The host without its port, as sent.
 fn host_of(headers: &HeaderMap) -> String {
-    let said = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    said.parse::<http::uri::Authority>().map_or_else(|_| said.to_owned(), |authority| authority.host().to_owned())
+    let said = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    said.parse::<http::uri::Authority>()
+        .map_or_else(|_| said.to_owned(), |authority| authority.host().to_owned())
 }
 
 /// `{"name": "value"}` or `{"name": ["one", "two"]}`.
@@ -192,7 +214,9 @@ fn headers<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<(String, Str
     for (name, values) in map {
         match values {
             Lines::One(value) => lines.push((name, value)),
-            Lines::More(values) => lines.extend(values.into_iter().map(|value| (name.clone(), value))),
+            Lines::More(values) => {
+                lines.extend(values.into_iter().map(|value| (name.clone(), value)))
+            }
         }
     }
     Ok(lines)

@@ -107,7 +107,10 @@ impl Standing {
 
     /// Tells which listeners are bound now.
     pub fn set_listeners(&self, bound: Vec<(String, SocketAddr)>) {
-        let bound = bound.into_iter().map(|(name, address)| ListenerState { name, address }).collect();
+        let bound = bound
+            .into_iter()
+            .map(|(name, address)| ListenerState { name, address })
+            .collect();
         self.listeners.store(Arc::new(bound));
     }
 }

@@ -45,10 +45,22 @@ pub fn endpoints(snapshot: &Snapshot) -> Vec<EndpointHealth> {
         healthy: endpoint.is_healthy(now),
     };
     let versions = snapshot.services.iter().flatten();
-    versions.flat_map(|version| version.endpoints.iter().map(|endpoint| told(version, endpoint))).collect()
+    versions
+        .flat_map(|version| {
+            version
+                .endpoints
+                .iter()
+                .map(|endpoint| told(version, endpoint))
+        })
+        .collect()
 }
 
-fn service(written: &config::Service, running: &[Arc<Version>], ledger: &Ledger, now: Instant) -> Value {
+fn service(
+    written: &config::Service,
+    running: &[Arc<Version>],
+    ledger: &Ledger,
+    now: Instant,
+) -> Value {
     let versions = written.versions.iter().zip(running).enumerate();
     json!({
         "name": written.name,

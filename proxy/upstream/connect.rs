@@ -127,7 +127,7 @@ pub async fn h2c(place: &Rc<Place>, bound: Duration) -> Result<http2::SendReques
     Ok(sender)
 }
 
-async fn dial(address: &EndpointAddress) -> io::Result<Socket> {
+pub(super) async fn dial(address: &EndpointAddress) -> io::Result<Socket> {
     match address {
         EndpointAddress::Ip(ip, port) => {
             let stream = TcpStream::connect(SocketAddr::new(*ip, *port)).await?;

@@ -8,6 +8,7 @@
 //! - [`balance`]: which endpoint of a version takes the next request
 //! - [`body`]: what is sent: the caller's body under its limits
 //! - [`idle`]: a bound on silence
+//! - [`probe`]: asks endpoints on a schedule whether they are well
 //! - [`forward`]: one try: send, wait for the head, tell what failed
 
 pub mod balance;
@@ -17,6 +18,7 @@ pub mod endpoint;
 pub mod forward;
 pub mod idle;
 pub mod pool;
+pub mod probe;
 pub mod socket;
 pub mod version;
 

@@ -44,7 +44,10 @@ struct Running {
 
 impl Default for Probes {
     fn default() -> Self {
-        Self { running: HashMap::new(), places: Arc::new(Semaphore::new(PROBES_AT_ONCE)) }
+        Self {
+            running: HashMap::new(),
+            places: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
+        }
     }
 }
 
@@ -56,10 +59,16 @@ impl Probes {
         let mut asked = HashSet::new();
         for version in versions {
             present.extend(version.endpoints.iter().map(|endpoint| endpoint.id));
-            let Some(health) = &version.health.active else { continue };
+            let Some(health) = &version.health.active else {
+                continue;
+            };
             for endpoint in &version.endpoints {
                 asked.insert(endpoint.id);
-                if self.running.get(&endpoint.id).is_none_or(|running| running.health != *health) {
+                if self
+                    .running
+                    .get(&endpoint.id)
+                    .is_none_or(|running| running.health != *health)
+                {
                     self.ask(version, endpoint, health);
                 }
             }
@@ -75,7 +84,10 @@ impl Probes {
     }
 
     fn ask(&mut self, version: &Version, endpoint: &Arc<Endpoint>, health: &ActiveHealth) {
-        let known = self.running.remove(&endpoint.id).map(|running| running.endpoint.probe());
+        let known = self
+            .running
+            .remove(&endpoint.id)
+            .map(|running| running.endpoint.probe());
         let schedule = Schedule {
             service: version.service.clone(),
             version: version.name.clone(),
@@ -84,7 +96,11 @@ impl Probes {
             places: Arc::clone(&self.places),
         };
         let task = tokio::spawn(schedule.run(Verdict::new(health, known))).abort_handle();
-        let running = Running { health: health.clone(), endpoint: Arc::clone(endpoint), task };
+        let running = Running {
+            health: health.clone(),
+            endpoint: Arc::clone(endpoint),
+            task,
+        };
         self.running.insert(endpoint.id, running);
     }
 }
@@ -114,7 +130,11 @@ impl Schedule {
         loop {
             turns.tick().await;
             let answer = {
-                let _place = self.places.acquire().await.expect("the semaphore is never closed");
+                let _place = self
+                    .places
+                    .acquire()
+                    .await
+                    .expect("the semaphore is never closed");
                 probe(&self.endpoint, &self.health).await
             };
             if let Some(healthy) = verdict.on(answer.is_ok()) {
@@ -125,11 +145,20 @@ impl Schedule {
     }
 
     fn tell(&self, healthy: bool, failed: Option<ProbeFailed>) {
-        let Self { service, version, endpoint, .. } = self;
+        let Self {
+            service,
+            version,
+            endpoint,
+            ..
+        } = self;
         let address = &endpoint.address;
         match failed {
-            Some(error) => tracing::warn!(service, version, endpoint = %address, "endpoint is unhealthy: {error}"),
-            None if healthy => tracing::info!(service, version, endpoint = %address, "endpoint is healthy"),
+            Some(error) => {
+                tracing::warn!(service, version, endpoint = %address, "endpoint is unhealthy: {error}")
+            }
+            None if healthy => {
+                tracing::info!(service, version, endpoint = %address, "endpoint is healthy")
+            }
             None => {}
         }
     }
@@ -205,12 +234,19 @@ async fn probe(endpoint: &Endpoint, health: &ActiveHealth) -> Result<(), ProbeFa
 
 /// The status of one GET, over a connection made for it and closed after its head.
 async fn status(endpoint: &Endpoint, path: &str) -> Result<StatusCode, ProbeFailed> {
-    let io = TokioIo::new(connect::dial(&endpoint.address).await.map_err(ProbeFailed::Connect)?);
+    let io = TokioIo::new(
+        connect::dial(&endpoint.address)
+            .await
+            .map_err(ProbeFailed::Connect)?,
+    );
     let authority = match &endpoint.address {
         EndpointAddress::Unix(_) => "localhost".to_owned(),
         EndpointAddress::Ip(..) => endpoint.address.to_string(),
     };
-    let request = Request::get(path).header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION"), " (health)"));
+    let request = Request::get(path).header(
+        USER_AGENT,
+        concat!("tidegate/", env!("CARGO_PKG_VERSION"), " (health)"),
+    );
     let response = match endpoint.protocol {
         Protocol::Http1 => {
             let (mut sender, connection) = http1::handshake(io).await?;
@@ -223,7 +259,11 @@ async fn status(endpoint: &Endpoint, path: &str) -> Result<StatusCode, ProbeFail
         }
         Protocol::H2c => {
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
-            let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build()?;
+            let uri = Uri::builder()
+                .scheme("http")
+                .authority(authority)
+                .path_and_query(path)
+                .build()?;
             let request = request.uri(uri).body(Empty::<Bytes>::new())?;
             let connection = Owned(tokio::spawn(connection).abort_handle());
             let response = sender.send_request(request).await?;
@@ -264,11 +304,18 @@ mod tests {
     #[test]
     fn the_first_answer_decides_and_then_it_takes_a_row() {
         let mut verdict = Verdict::new(&health(2, 3), None);
-        let said: Vec<_> = [false, true, false, true, true, false, false, true, false, false, false]
-            .map(|good| verdict.on(good))
-            .into();
+        let said: Vec<_> = [
+            false, true, false, true, true, false, false, true, false, false, false,
+        ]
+        .map(|good| verdict.on(good))
+        .into();
         let (up, down) = (Some(true), Some(false));
-        assert_eq!(said, [down, None, None, None, up, None, None, None, None, None, down]);
+        assert_eq!(
+            said,
+            [
+                down, None, None, None, up, None, None, None, None, None, down
+            ]
+        );
     }
 
     #[test]

@@ -55,7 +55,12 @@ pub struct Path {
 
 /// Every path of the API, for the router, the guard at its door and `/openapi.json`.
 pub const PATHS: &[Path] = &[
-    Path { method: "GET", path: "/healthz", needs: Need::Nothing, summary: "The process is alive" },
+    Path {
+        method: "GET",
+        path: "/healthz",
+        needs: Need::Nothing,
+        summary: "The process is alive",
+    },
     Path {
         method: "GET",
         path: "/readyz",
@@ -92,7 +97,12 @@ pub const PATHS: &[Path] = &[
         needs: Need::Role(Role::Viewer),
         summary: "Where a request would go, and why",
     },
-    Path { method: "GET", path: "/openapi.json", needs: Need::Role(Role::Viewer), summary: "This description" },
+    Path {
+        method: "GET",
+        path: "/openapi.json",
+        needs: Need::Role(Role::Viewer),
+        summary: "This description",
+    },
 ];
 
 /// All that an answer may need.
@@ -147,7 +157,8 @@ impl Api {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics));
-        limited(paths.fallback(nowhere).method_not_allowed_fallback(not_so)).with_state(self.clone())
+        limited(paths.fallback(nowhere).method_not_allowed_fallback(not_so))
+            .with_state(self.clone())
     }
 }
 
@@ -163,7 +174,10 @@ fn limited(router: Router<Api>) -> Router<Api> {
 
 async fn too_much(error: tower::BoxError) -> Trouble {
     if error.is::<tower::timeout::error::Elapsed>() {
-        let detail = format!("no answer within {} s; what was asked for may still happen", REQUEST_TIMEOUT.as_secs());
+        let detail = format!(
+            "no answer within {} s; what was asked for may still happen",
+            REQUEST_TIMEOUT.as_secs()
+        );
         Trouble::new(StatusCode::GATEWAY_TIMEOUT, detail)
     } else {
         let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already; try again");
@@ -174,12 +188,22 @@ async fn too_much(error: tower::BoxError) -> Trouble {
 async fn guard(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Trouble> {
     let path = request.uri().path();
     // An unknown path is nobody's, but who may read may learn that.
-    let needs = PATHS.iter().find(|known| known.path == path).map_or(Need::Role(Role::Viewer), |known| known.needs);
-    let peer = request.extensions().get::<Peer>().expect("the server tells every request's peer").0.ip();
+    let needs = PATHS
+        .iter()
+        .find(|known| known.path == path)
+        .map_or(Need::Role(Role::Viewer), |known| known.needs);
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .expect("the server tells every request's peer")
+        .0
+        .ip();
     let tokens = &api.0.live.current().config.admin.tokens;
     auth::admit(needs, tokens, peer, api.0.bound, request.headers())?;
     let mut response = next.run(request).await;
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -193,7 +217,11 @@ async fn nowhere(request: Request) -> Trouble {
 }
 
 async fn not_so(request: Request) -> Trouble {
-    let detail = format!("{} is not for {}; the Allow header tells what is", request.method(), request.uri().path());
+    let detail = format!(
+        "{} is not for {}; the Allow header tells what is",
+        request.method(),
+        request.uri().path()
+    );
     Trouble::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
@@ -203,21 +231,50 @@ async fn healthz() -> Json<Value> {
 
 async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Value>) {
     let (code, word, reason) = match api.0.standing.phase() {
-        Phase::Serving => (StatusCode::OK, "ready", "every listener is bound and a file is in force"),
-        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", "not every listener is bound yet"),
-        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "the process is on its way out"),
+        Phase::Serving => (
+            StatusCode::OK,
+            "ready",
+            "every listener is bound and a file is in force",
+        ),
+        Phase::Starting => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "not every listener is bound yet",
+        ),
+        Phase::Draining => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "the process is on its way out",
+        ),
     };
-    (code, Json(json!({ "status": word, "reason": reason, "revision": api.0.standing.file().revision })))
+    (
+        code,
+        Json(
+            json!({ "status": word, "reason": reason, "revision": api.0.standing.file().revision }),
+        ),
+    )
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    api.0.metrics.endpoints(status::endpoints(&api.0.live.current()));
+    api.0
+        .metrics
+        .endpoints(status::endpoints(&api.0.live.current()));
     let text = api.0.metrics.render();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }
 
 async fn status_now(State(api): State<Api>) -> Json<Value> {
-    let Parts { live, ledger, standing, workers, .. } = &*api.0;
+    let Parts {
+        live,
+        ledger,
+        standing,
+        workers,
+        ..
+    } = &*api.0;
     Json(status::status(&live.current(), ledger, standing, *workers))
 }
 
@@ -237,15 +294,27 @@ pub fn file_state(state: &FileState, standing: &Standing) -> Value {
 }
 
 async fn reload(State(api): State<Api>) -> Result<Response, Trouble> {
-    let gone = || Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "the process is on its way out; nothing is read any more");
+    let gone = || {
+        Trouble::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the process is on its way out; nothing is read any more",
+        )
+    };
     let (answer, answered) = oneshot::channel();
-    api.0.orders.send(Order::ReadAgain(Some(answer))).await.map_err(|_| gone())?;
+    api.0
+        .orders
+        .send(Order::ReadAgain(Some(answer)))
+        .await
+        .map_err(|_| gone())?;
     let state = answered.await.map_err(|_| gone())?;
     let told = file_state(&state, &api.0.standing);
     if state.ok {
         return Ok(Json(told).into_response());
     }
-    let detail = format!("the file was refused: revision {} stays in force", state.revision);
+    let detail = format!(
+        "the file was refused: revision {} stays in force",
+        state.revision
+    );
     let mut trouble = Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
     for (name, value) in told.as_object().into_iter().flatten() {
         trouble = trouble.with(name, value.clone());
@@ -253,12 +322,17 @@ async fn reload(State(api): State<Api>) -> Result<Response, Trouble> {
     Err(trouble)
 }
 
-async fn explain(State(api): State<Api>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Trouble> {
+async fn explain(
+    State(api): State<Api>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Trouble> {
     let body = body.map_err(|rejected| Trouble::new(rejected.status(), rejected.body_text()))?;
-    let bad = |error: &dyn std::fmt::Display| Trouble::new(StatusCode::BAD_REQUEST, error.to_string());
-    let question: Question = serde_json::from_slice(&body).map_err(|error| bad(&format_args!("the body: {error}")))?;
+    let bad =
+        |error: &dyn std::fmt::Display| Trouble::new(StatusCode::BAD_REQUEST, error.to_string());
+    let question: Question =
+        serde_json::from_slice(&body).map_err(|error| bad(&format_args!("the body: {error}")))?;
     let snapshot = api.0.live.current();
-    let explanation = question::answer(&snapshot.config, &snapshot.table, &question).map_err(|error| bad(&error))?;
+    let explanation = question::answer(&snapshot, &question).map_err(|error| bad(&error))?;
     Ok(Json(json!(explanation)))
 }
 

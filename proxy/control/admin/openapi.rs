@@ -38,7 +38,10 @@ fn operation(path: &Path) -> Value {
         _ => ("application/json", json!({ "type": "object" })),
     };
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({ "description": path.summary, "content": { kind: { "schema": schema } } }));
+    responses.insert(
+        "200".to_owned(),
+        json!({ "description": path.summary, "content": { kind: { "schema": schema } } }),
+    );
     responses.insert("default".to_owned(), trouble("It says no, and why"));
     match path.path {
         "/readyz" => responses.insert(
@@ -54,7 +57,9 @@ fn operation(path: &Path) -> Value {
     let mut operation = json!({ "summary": path.summary, "responses": responses });
     if let Need::Role(role) = path.needs {
         operation["security"] = json!([{}, { "token": [] }]);
-        operation["description"] = json!(format!("With tokens it needs the role {role:?} or a higher one.").to_lowercase());
+        operation["description"] = json!(
+            format!("With tokens it needs the role {role:?} or a higher one.").to_lowercase()
+        );
     }
     if path.path == "/api/v1/explain" {
         let content = json!({ "application/json": { "schema": reference("Question") } });
@@ -146,7 +151,11 @@ mod tests {
         while let Some(at) = rest.find("#/components/") {
             rest = &rest[at + 1..];
             let end = rest.find('"').unwrap();
-            assert!(document.pointer(&rest[..end]).is_some(), "{} leads nowhere", &rest[..end]);
+            assert!(
+                document.pointer(&rest[..end]).is_some(),
+                "{} leads nowhere",
+                &rest[..end]
+            );
             found += 1;
         }
         assert!(found > 8, "{found} references");

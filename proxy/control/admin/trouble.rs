@@ -18,7 +18,11 @@ pub struct Trouble {
 impl Trouble {
     /// A status and one sentence for whoever asked.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), more: Map::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            more: Map::new(),
+        }
     }
 
     /// One more member of the document.
@@ -33,9 +37,10 @@ impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NoToken => StatusCode::UNAUTHORIZED,
-            Refusal::NotLoopback | Refusal::ForeignHost | Refusal::ForeignOrigin | Refusal::RoleTooLow => {
-                StatusCode::FORBIDDEN
-            }
+            Refusal::NotLoopback
+            | Refusal::ForeignHost
+            | Refusal::ForeignOrigin
+            | Refusal::RoleTooLow => StatusCode::FORBIDDEN,
         };
         Self::new(status, refusal.to_string())
     }
@@ -45,15 +50,24 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         let mut document = Map::new();
         document.insert("type".to_owned(), json!("about:blank"));
-        document.insert("title".to_owned(), json!(self.status.canonical_reason().unwrap_or("error")));
+        document.insert(
+            "title".to_owned(),
+            json!(self.status.canonical_reason().unwrap_or("error")),
+        );
         document.insert("status".to_owned(), json!(self.status.as_u16()));
         document.insert("detail".to_owned(), json!(self.detail));
         document.extend(self.more);
         let mut response = (self.status, Value::Object(document).to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"tidegate\""),
+            );
         }
         response
     }
