@@ -4,24 +4,23 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_config::{self as config, Config, Problem};
+use tidegate_config::watch::Watch;
+use tidegate_config::{self as config, Config, Loaded, Problem};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::control::admin::api::{Api, Parts};
 use crate::control::admin::server::{Door, Server};
 use crate::control::compile::compile;
-use crate::control::controller::{
-    self, Accepted, CannotBind, Controller, Doors, Fixed, ORDERS_WAITING, Order, cannot_bind,
-    open_regions,
-};
+use crate::control::controller::{self, Accepted, Controller, Doors, ORDERS_WAITING, Order};
+use crate::control::fixed::Fixed;
+use crate::control::machine::{self, CannotBind};
 use crate::control::standing::{FileState, Phase, Standing};
 use crate::listen::{BindFailure, Workers, workers};
 use crate::record::{AccessLog, Ledger, Metrics};
@@ -78,7 +77,7 @@ pub enum StartError {
     Problems(Vec<Problem>),
     /// An address or a file that it names cannot be had.
     #[error("an address cannot be bound, or a log not opened")]
-    Bind(Vec<Problem>),
+    Machine(Vec<Problem>),
     /// The admin API's address cannot be bound.
     #[error("admin.address cannot bind {address}: {source}")]
     Admin {
@@ -104,11 +103,9 @@ pub struct Bound {
     pub admin_address: SocketAddr,
     /// Where probes are answered, where the file names an extra address.
     pub probes_address: Option<SocketAddr>,
-    standing: Arc<Standing>,
     controller: Controller<WorkerDoors>,
     orders: mpsc::Sender<Order>,
     waiting: mpsc::Receiver<Order>,
-    watch: AbortHandle,
     _admin: Server,
 }
 
@@ -119,123 +116,60 @@ impl App {
     /// Where the process cannot do what the file says; then nothing is left behind.
     pub async fn bind(options: Options) -> Result<Bound, StartError> {
         let file = options.config;
-        let (config, warnings, loaded) = load(&file)?;
+        let (config, read) = load(&file)?;
         let count = config.runtime.workers.unwrap_or_else(cores);
         let ledger = Ledger::new(count.get());
         let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), 1));
+        let (admin_door, probe_door) = bind_admin(&config, &file)?;
 
-        let admin = config.admin.address;
-        let admin_door = Door::bind(admin).map_err(|source| StartError::Admin {
-            address: admin,
-            source,
-        })?;
-        let probe_door = config
-            .admin
-            .probes
-            .map(Door::bind)
-            .transpose()
-            .map_err(|error| {
-                let address = config
-                    .admin
-                    .probes
-                    .expect("there is one where it cannot be bound");
-                StartError::Bind(vec![controller::cannot_bind_probes(
-                    file.clone(),
-                    address,
-                    &error,
-                )])
-            })?;
-
-        warnings.iter().for_each(controller::tell);
-        let regions =
-            open_regions(&config, &file).map_err(|problem| StartError::Problems(vec![*problem]))?;
+        let regions = machine::open_regions(&config, &file).map_err(|problem| StartError::Problems(vec![*problem]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
         let access_log = AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?;
         let opened = access_log.reconfigure(config.access_log.as_ref());
-        opened.map_err(|error| {
-            StartError::Bind(vec![controller::cannot_open_log(file.clone(), &error)])
-        })?;
-        let workers = Workers::start(count.get(), &live, &ledger, &access_log)
-            .map_err(StartError::Threads)?;
+        opened.map_err(|error| StartError::Machine(vec![machine::cannot_open_log(&file, &error)]))?;
+        let workers = Workers::start(count.get(), &live, &ledger, &access_log).map_err(StartError::Threads)?;
 
-        let first = FileState {
-            ok: true,
-            revision: 1,
-            loaded_at: Timestamp::now(),
-            problems: warnings.clone(),
-        };
+        let problems = read.problems.clone();
+        let first = FileState { ok: true, revision: 1, loaded_at: Timestamp::now(), problems };
         let standing = Arc::new(Standing::new(&file, first));
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
+        let (admin_address, probes_address) = (admin_door.address(), probe_door.as_ref().map(Door::address));
         let api = Api::new(Parts {
             live: live.clone(),
             ledger: Arc::clone(&ledger),
             metrics: Arc::clone(&metrics),
             standing: Arc::clone(&standing),
             orders: orders.clone(),
-            bound: admin_door.address(),
+            bound: admin_address,
             workers: count.get(),
         });
-        let admin_address = admin_door.address();
-        let probes_address = probe_door.as_ref().map(Door::address);
         // It answers already: readiness says "starting" until the listeners are bound.
         let admin = admin_door.open(api.router());
         tracing::info!(address = %admin_address, "admin listening");
         let probe_server = probe_door.map(|door| door.open(api.probe_router()));
 
-        let mut doors = WorkerDoors(workers);
-        let held = match doors.bind(&config.listeners) {
-            Ok(held) => held,
-            Err(failures) => {
-                doors.0.stop().await;
-                let problems = failures
-                    .iter()
-                    .map(|failure| cannot_bind(file.clone(), failure))
-                    .collect();
-                return Err(StartError::Bind(problems));
-            }
-        };
-        doors.listen(&config.listeners, held).await;
+        let doors = open_listeners(workers, &config, &file).await?;
         let addresses = doors.addresses();
         standing.set_listeners(addresses.clone());
         let mut probes = Probes::default();
         probes.follow(live.current().services.iter().flatten());
-
-        let watch =
-            tokio::spawn(forward_edits(file.clone(), loaded.files, orders.clone())).abort_handle();
+        standing.enter(Phase::Serving);
+        tracing::info!(revision = 1, workers = count, "revision 1 in force: every listener is bound");
         let controller = Controller {
+            watch: Watch::start(&file, &read),
             live,
             ledger,
             metrics,
-            standing: Arc::clone(&standing),
+            standing,
             doors,
             access_log,
             probes,
             fixed: Fixed::of(&config),
             api,
             probe_server,
-            accepted: Accepted {
-                fingerprint: loaded.fingerprint,
-                warnings,
-            },
-            refused: None,
+            accepted: Accepted { fingerprint: read.fingerprint, warnings: read.problems },
         };
-        standing.enter(Phase::Serving);
-        tracing::info!(
-            revision = 1,
-            workers = count,
-            "revision 1 in force: every listener is bound"
-        );
-        Ok(Bound {
-            addresses,
-            admin_address,
-            probes_address,
-            standing,
-            controller,
-            orders,
-            waiting,
-            watch,
-            _admin: admin,
-        })
+        Ok(Bound { addresses, admin_address, probes_address, controller, orders, waiting, _admin: admin })
     }
 }
 
@@ -266,17 +200,11 @@ impl Bound {
     }
 
     async fn drain(self, mut signals: mpsc::Receiver<Signal>) -> End {
-        let Controller {
-            live,
-            access_log,
-            doors: WorkerDoors(mut workers),
-            ..
-        } = self.controller;
+        let Controller { live, standing, access_log, doors: WorkerDoors(mut workers), .. } = self.controller;
         let config::Drain { min, max } = live.current().config.runtime.drain;
-        self.watch.abort();
         // Whoever waits for a reload is told that there will be none.
         drop(self.waiting);
-        self.standing.enter(Phase::Draining);
+        standing.enter(Phase::Draining);
         tracing::info!(
             connections = workers.connections(),
             "draining: accepting for {min:?} more, the rest ends after {max:?}"
@@ -345,35 +273,43 @@ impl Doors for WorkerDoors {
     }
 }
 
-struct Read {
-    files: Vec<PathBuf>,
-    fingerprint: u64,
+/// The file, which must be right at the start, and what reading it found.
+fn load(file: &Path) -> Result<(Arc<Config>, Loaded), StartError> {
+    let mut loaded = config::load(file).map_err(|source| StartError::Unreadable { file: file.to_owned(), source })?;
+    let Some(config) = loaded.config.take() else { return Err(StartError::Problems(loaded.problems)) };
+    loaded.problems.iter().for_each(controller::tell);
+    Ok((Arc::new(config), loaded))
 }
 
-fn load(file: &std::path::Path) -> Result<(Arc<Config>, Vec<Problem>, Read), StartError> {
-    let loaded = config::load(file).map_err(|source| StartError::Unreadable {
-        file: file.to_owned(),
-        source,
-    })?;
-    let config::Loaded {
-        config,
-        problems,
-        files,
-        fingerprint,
-    } = loaded;
-    match config {
-        Some(config) => Ok((Arc::new(config), problems, Read { files, fingerprint })),
-        None => Err(StartError::Problems(problems)),
+/// The admin API's address, and the one for probes where the file names it.
+fn bind_admin(config: &Config, file: &Path) -> Result<(Door, Option<Door>), StartError> {
+    let address = config.admin.address;
+    let admin = Door::bind(address).map_err(|source| StartError::Admin { address, source })?;
+    let Some(address) = config.admin.probes else { return Ok((admin, None)) };
+    match Door::bind(address) {
+        Ok(probes) => Ok((admin, Some(probes))),
+        Err(error) => Err(StartError::Machine(vec![machine::cannot_bind_probes(file, address, &error)])),
+    }
+}
+
+/// All listeners, or none and no workers.
+async fn open_listeners(workers: Workers, config: &Config, file: &Path) -> Result<WorkerDoors, StartError> {
+    let mut doors = WorkerDoors(workers);
+    match doors.bind(&config.listeners) {
+        Ok(bound) => {
+            doors.listen(&config.listeners, bound).await;
+            Ok(doors)
+        }
+        Err(failures) => {
+            doors.0.stop().await;
+            Err(StartError::Machine(failures.iter().map(|failure| failure.problem(file)).collect()))
+        }
     }
 }
 
 /// The cores that this process may use, by its affinity and its cgroup.
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-async fn forward_edits(file: PathBuf, files: Vec<PathBuf>, orders: mpsc::Sender<Order>) {
-    let _ = (file, files, orders);
 }
 
 #[cfg(test)]

@@ -60,12 +60,20 @@ pub struct Listener {
 impl Snapshot {
     /// The listener at an address as configured; `None` once an edit has removed it.
     pub fn listener_at(&self, address: SocketAddr) -> Option<usize> {
-        self.config.listeners.iter().position(|l| l.address == address)
+        self.config
+            .listeners
+            .iter()
+            .position(|l| l.address == address)
     }
 
     /// Every endpoint's id.
     fn endpoints(&self) -> HashSet<u64> {
-        self.services.iter().flatten().flat_map(|v| &v.endpoints).map(|e| e.id).collect()
+        self.services
+            .iter()
+            .flatten()
+            .flat_map(|v| &v.endpoints)
+            .map(|e| e.id)
+            .collect()
     }
 }
 
@@ -126,9 +134,17 @@ impl View {
                 .find(|(known, _)| Arc::ptr_eq(known, version))
                 .map(|(_, balancer)| balancer.clone())
         };
-        let balancer = |v: &Arc<Version>| kept(v).unwrap_or_else(|| Rc::new(Balancer::new(v, pools)));
-        let balancers = snapshot.services.iter().map(|s| s.iter().map(balancer).collect()).collect();
-        Self { snapshot, balancers }
+        let balancer =
+            |v: &Arc<Version>| kept(v).unwrap_or_else(|| Rc::new(Balancer::new(v, pools)));
+        let balancers = snapshot
+            .services
+            .iter()
+            .map(|s| s.iter().map(balancer).collect())
+            .collect();
+        Self {
+            snapshot,
+            balancers,
+        }
     }
 }
 
@@ -144,7 +160,11 @@ impl Viewer {
     /// A window on `live` with this worker's pools.
     pub fn new(live: &Live, pools: Rc<Pools>) -> Self {
         let view = View::new(live.current(), None, &pools);
-        Self { cache: RefCell::new(Cache::new(live.0.clone())), view: RefCell::new(Rc::new(view)), pools }
+        Self {
+            cache: RefCell::new(Cache::new(live.0.clone())),
+            view: RefCell::new(Rc::new(view)),
+            pools,
+        }
     }
 
     /// The view in force: one relaxed load where nothing has changed.

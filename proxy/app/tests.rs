@@ -355,7 +355,7 @@ async fn a_start_that_fails_says_why() {
         ),
     );
     assert!(
-        matches!(bind(folder.path()).await, Err(StartError::Bind(problems)) if problems.len() == 1)
+        matches!(bind(folder.path()).await, Err(StartError::Machine(problems)) if problems.len() == 1)
     );
     write(
         folder.path(),

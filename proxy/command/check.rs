@@ -70,7 +70,7 @@ fn read(file: &Path) -> io::Result<Loaded> {
         .lock()
         .take(STDIN_BYTES)
         .read_to_end(&mut text)?;
-    Ok(config::parse(&text, Path::new("<stdin>"), Path::new(".")))
+    Ok(config::parse(&text, "<stdin>", Path::new(".")))
 }
 
 fn told(file: &Path, loaded: &Loaded, errors: usize, colour: bool) -> String {

@@ -10,7 +10,7 @@ use tidegate_config as config;
 use super::Exit;
 use super::output::{self, Format};
 use crate::control::compile::compile;
-use crate::control::controller::open_regions;
+use crate::control::machine::open_regions;
 use crate::control::question::{self, Question};
 use crate::record::Ledger;
 use crate::route::Explanation;

@@ -97,7 +97,7 @@ fn refuse_to_start(error: &StartError) -> Exit {
             );
             Exit::NO
         }
-        StartError::Bind(problems) => {
+        StartError::Machine(problems) => {
             problems.iter().for_each(tell);
             tracing::error!("not started: {error}");
             Exit::CANNOT

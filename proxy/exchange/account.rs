@@ -30,14 +30,28 @@ struct At {
 
 impl Account {
     /// Opens the account of a request that began at `started`.
-    pub fn open(ledger: &WorkerLedger, series: Series, started: Instant, entry: Option<Box<Entry>>) -> Self {
+    pub fn open(
+        ledger: &WorkerLedger,
+        series: Series,
+        started: Instant,
+        entry: Option<Box<Entry>>,
+    ) -> Self {
         let recorder = Some(Recorder::new(ledger.clone(), series, started));
-        Self { recorder, status: 0, version: None, entry }
+        Self {
+            recorder,
+            status: 0,
+            version: None,
+            entry,
+        }
     }
 
     /// A version takes the request: its endpoints are judged by how it ends.
     pub fn goes_to(&mut self, view: Rc<View>, service: usize, version: usize) {
-        self.version = Some(At { view, service, version });
+        self.version = Some(At {
+            view,
+            service,
+            version,
+        });
     }
 
     /// Where it goes is known.
@@ -94,7 +108,12 @@ impl Account {
 
     fn version(&self) -> Option<&Version> {
         let at = self.version.as_ref()?;
-        at.view.snapshot.services.get(at.service)?.get(at.version).map(|v| &**v)
+        at.view
+            .snapshot
+            .services
+            .get(at.service)?
+            .get(at.version)
+            .map(|v| &**v)
     }
 
     fn settle(&mut self, failure: Option<Failure>) {

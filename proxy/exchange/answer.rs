@@ -47,7 +47,11 @@ pub struct AnswerError(FailureKind);
 impl Answer {
     /// Passes `inner` on and settles `account` at its end.
     pub fn stream(inner: Incoming, idle: Idle, lease: Lease, account: Account) -> Self {
-        let mut stream = Box::new(Stream { inner, idle, open: Some(Open { lease, account }) });
+        let mut stream = Box::new(Stream {
+            inner,
+            idle,
+            open: Some(Open { lease, account }),
+        });
         if stream.inner.is_end_stream() {
             stream.end();
             return Self::Empty;
@@ -84,7 +88,11 @@ impl Stream {
             }
             Some(Err(error)) => {
                 tracing::debug!(?error, "an answer broke off");
-                let kind = if error.is_incomplete_message() { FailureKind::Truncated } else { FailureKind::Reset };
+                let kind = if error.is_incomplete_message() {
+                    FailureKind::Truncated
+                } else {
+                    FailureKind::Reset
+                };
                 self.fail(kind)
             }
             Some(Ok(frame)) => {
@@ -104,7 +112,10 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = AnswerError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),

@@ -1,6 +1,7 @@
 //! Tries. What never left the proxy is sent again without asking; what may have been done is sent again only where doing
 //! it twice is doing it once (RFC 9110 §9.2.2), and where the route asks for it, within its budget.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, Request, Response};
@@ -37,6 +38,8 @@ pub struct Terms<'a> {
     pub budget: &'a dyn Fn(&config::Retry) -> bool,
     /// Told of every endpoint that failed a try.
     pub failed: &'a dyn Fn(&Endpoint),
+    /// Told of every endpoint that is tried.
+    pub tried: &'a dyn Fn(&Arc<Endpoint>),
 }
 
 /// What is known of the tries so far.
@@ -55,15 +58,32 @@ struct Tries {
 ///
 /// # Errors
 /// How the last try failed.
-pub async fn attempt(mut request: Request<Outbound>, terms: &Terms<'_>) -> Result<Answered, Trouble> {
-    let mut tries = Tries { asked: 0, unsent: 0, avoid: None, fresh: false };
-    let repeatable = is_idempotent(request.method()) && !matches!(request.body(), Outbound::Stream(_));
+pub async fn attempt(
+    mut request: Request<Outbound>,
+    terms: &Terms<'_>,
+) -> Result<Answered, Trouble> {
+    let mut tries = Tries {
+        asked: 0,
+        unsent: 0,
+        avoid: None,
+        fresh: false,
+    };
+    let repeatable =
+        is_idempotent(request.method()) && !matches!(request.body(), Outbound::Stream(_));
     loop {
-        let picked = terms.balancer.pick(Instant::now(), tries.avoid, || fastrand::u64(..));
-        let Some(mut lease) = picked else { return Err(Trouble(FailureKind::NoEndpoint)) };
+        let picked = terms
+            .balancer
+            .pick(Instant::now(), tries.avoid, || fastrand::u64(..));
+        let Some(mut lease) = picked else {
+            return Err(Trouble(FailureKind::NoEndpoint));
+        };
+        (terms.tried)(lease.endpoint());
         let mut copy = None;
         let outcome = match lease.connect(tries.fresh).await {
-            Err(error) => Err(Unanswered { kind: error.into(), unsent: Some(Box::new(request)) }),
+            Err(error) => Err(Unanswered {
+                kind: error.into(),
+                unsent: Some(Box::new(request)),
+            }),
             Ok(()) => {
                 if repeatable && (lease.is_reused() || terms.retry.is_some()) {
                     copy = Some(again(&request));
@@ -126,7 +146,9 @@ impl Tries {
             return false;
         }
         self.unsent += 1;
-        if self.unsent < UNSENT_TRIES && (kind == FailureKind::Reset || terms.balancer.endpoints() > 1) {
+        if self.unsent < UNSENT_TRIES
+            && (kind == FailureKind::Reset || terms.balancer.endpoints() > 1)
+        {
             self.fresh = self.unsent + 1 == UNSENT_TRIES;
             return true;
         }
@@ -148,14 +170,18 @@ impl Tries {
         let on = |wanted: RetryOn| terms.retry.is_some_and(|r| r.failures.contains(&wanted));
         match kind {
             FailureKind::Connect | FailureKind::ConnectTimeout => on(RetryOn::Connect),
-            FailureKind::Reset | FailureKind::Garbage | FailureKind::Truncated => on(RetryOn::Reset),
+            FailureKind::Reset | FailureKind::Garbage | FailureKind::Truncated => {
+                on(RetryOn::Reset)
+            }
             FailureKind::Timeout => on(RetryOn::Timeout),
             _ => false,
         }
     }
 
     fn may_retry(&mut self, terms: &Terms<'_>) -> bool {
-        let Some(retry) = terms.retry else { return false };
+        let Some(retry) = terms.retry else {
+            return false;
+        };
         let may = self.asked < retry.attempts.get() && (terms.budget)(retry);
         self.asked += u32::from(may);
         may
@@ -163,12 +189,18 @@ impl Tries {
 }
 
 fn wants_status(terms: &Terms<'_>, status: u16) -> bool {
-    status >= 500 && terms.retry.is_some_and(|r| r.failures.contains(&RetryOn::Status(status)))
+    status >= 500
+        && terms
+            .retry
+            .is_some_and(|r| r.failures.contains(&RetryOn::Status(status)))
 }
 
 /// Doing it twice is doing it once (RFC 9110 §9.2.2).
 pub fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    )
 }
 
 async fn bounded(
@@ -177,9 +209,10 @@ async fn bounded(
 ) -> Result<Response<Incoming>, Unanswered> {
     match bound {
         None => work.await,
-        Some(bound) => {
-            timeout(bound, work).await.unwrap_or(Err(Unanswered { kind: FailureKind::Timeout, unsent: None }))
-        }
+        Some(bound) => timeout(bound, work).await.unwrap_or(Err(Unanswered {
+            kind: FailureKind::Timeout,
+            unsent: None,
+        })),
     }
 }
 

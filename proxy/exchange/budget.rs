@@ -22,7 +22,12 @@ pub struct Budget {
 impl Budget {
     /// Nothing asked yet.
     pub fn new(now: Instant) -> Self {
-        Self { start: now, newest: 0, asked: [0; SECONDS], retried: [0; SECONDS] }
+        Self {
+            start: now,
+            newest: 0,
+            asked: [0; SECONDS],
+            retried: [0; SECONDS],
+        }
     }
 
     /// One more request.
@@ -86,7 +91,13 @@ mod tests {
         let mut budget = Budget::new(now);
         assert_eq!(granted(&mut budget, now, 1000), 30);
         assert_eq!(granted(&mut budget, now + Duration::from_secs(9), 10), 0);
-        assert_eq!(granted(&mut budget, now + Duration::from_secs(10), 1000), 30);
-        assert_eq!(granted(&mut budget, now + Duration::from_secs(1000), 1000), 30);
+        assert_eq!(
+            granted(&mut budget, now + Duration::from_secs(10), 1000),
+            30
+        );
+        assert_eq!(
+            granted(&mut budget, now + Duration::from_secs(1000), 1000),
+            30
+        );
     }
 }

@@ -47,9 +47,8 @@ pub struct Gate {
 /// One request at the gate: what every step needs.
 struct Passage<'a> {
     view: &'a Rc<View>,
-    peer: &'a Peer,
+    peer: &'a Rc<Peer>,
     listener: &'a config::Listener,
-    started: Instant,
     client: std::net::IpAddr,
 }
 
@@ -64,8 +63,19 @@ struct Refused {
 
 impl Gate {
     /// A gate of one worker. `leave` becomes true when tunnels must end.
-    pub fn new(viewer: Viewer, ledger: WorkerLedger, log: Log, leave: tokio::sync::watch::Receiver<bool>) -> Self {
-        Self { viewer, ledger, log, budgets: RefCell::default(), leave }
+    pub fn new(
+        viewer: Viewer,
+        ledger: WorkerLedger,
+        log: Log,
+        leave: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            viewer,
+            ledger,
+            log,
+            budgets: RefCell::default(),
+            leave,
+        }
     }
 
     /// The worker's ledger.
@@ -82,29 +92,58 @@ impl Gate {
     ///
     /// # Errors
     /// Never: a request that is turned away is answered too.
-    pub async fn pass(self: Rc<Self>, request: Request<Incoming>, peer: Rc<Peer>) -> Result<Response<Answer>, Infallible> {
+    pub async fn pass(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        peer: Rc<Peer>,
+    ) -> Result<Response<Answer>, Infallible> {
         let started = Instant::now();
         let view = self.viewer.view();
-        Ok(self.walk(request, &peer, &view, started).await.unwrap_or_else(|refused| self.turn_away(refused, &peer)))
+        Ok(self
+            .walk(request, &peer, &view, started)
+            .await
+            .unwrap_or_else(|refused| self.turn_away(refused, &peer)))
     }
 
-    async fn walk(&self, request: Request<Incoming>, peer: &Peer, view: &Rc<View>, started: Instant) -> Passed {
+    async fn walk(
+        &self,
+        request: Request<Incoming>,
+        peer: &Rc<Peer>,
+        view: &Rc<View>,
+        started: Instant,
+    ) -> Passed {
         let (mut head, body) = request.into_parts();
-        let mut account = self.open(&head, peer, started);
+        let mut account = self.open(&head, &peer, view, started);
         let Some(at) = view.snapshot.listener_at(peer.listener) else {
-            return Err(Refused { reason: Reason::Draining, account });
+            return Err(Refused {
+                reason: Reason::Draining,
+                account,
+            });
         };
         let listener = &view.snapshot.config.listeners[at];
         let from = peer.address.ip();
         let client = client_address(from, &head.headers, &listener.client_address);
-        let passage = Passage { view, peer, listener, started, client };
+        if let Some(entry) = account.entry() {
+            entry.asked_by(client);
+        }
+        let passage = Passage {
+            view,
+            peer,
+            listener,
+            client,
+        };
 
         let admitted = match screen::admit(&mut head, listener, &view.snapshot.listeners[at]) {
             Ok(admitted) => admitted,
             Err(reason) => return Err(Refused { reason, account }),
         };
-        if view.snapshot.table.conflict(at, &head.headers).is_some() && listener.profile == config::Profile::Edge {
-            return Err(Refused { reason: Reason::IdentityConflict, account });
+        if view.snapshot.table.conflict(at, &head.headers).is_some()
+            && listener.profile == config::Profile::Edge
+        {
+            return Err(Refused {
+                reason: Reason::IdentityConflict,
+                account,
+            });
         }
         if let Some(answer) = local::max_forwards(&mut head, admitted.survey) {
             return Ok(self.answer_here(answer, account));
@@ -118,8 +157,15 @@ impl Gate {
             headers: &head.headers,
             client,
         };
-        match view.snapshot.table.decide(&caller, &mut || fastrand::u64(..)) {
-            Decision::NotFound => Err(Refused { reason: Reason::NoRoute, account }),
+        match view
+            .snapshot
+            .table
+            .decide(&caller, &mut || fastrand::u64(..))
+        {
+            Decision::NotFound => Err(Refused {
+                reason: Reason::NoRoute,
+                account,
+            }),
             Decision::Answer { route } => {
                 let written = &view.snapshot.config.routes[route];
                 account.set_series(self.series(&passage, route, VersionId::NONE));
@@ -132,9 +178,10 @@ impl Gate {
                 account.set_series(self.series(&passage, choice.route, version.id));
                 account.goes_to(view.clone(), choice.service, choice.version);
                 if let Some(entry) = account.entry() {
-                    entry.chose(&view.snapshot, &choice, client);
+                    entry.chose(&choice);
                 }
-                self.forward(head, body, admitted, &choice, &passage, account).await
+                self.forward(head, body, admitted, &choice, &passage, account)
+                    .await
             }
         }
     }
@@ -152,7 +199,10 @@ impl Gate {
         let snapshot = &passage.view.snapshot;
         let route = &snapshot.config.routes[choice.route];
         let config::Action::Forward(rules) = &route.action else {
-            return Err(Refused { reason: Reason::NoRoute, account });
+            return Err(Refused {
+                reason: Reason::NoRoute,
+                account,
+            });
         };
         let watch = Rc::new(UploadWatch::default());
         let body = match self.outbound(&head, body, rules, passage, &watch).await {
@@ -165,29 +215,52 @@ impl Gate {
         let secure = assigned_secure(&head, passage);
         let method = head.method.clone();
         let chunked = matches!(body, Outbound::Stream(_)) && body.size_hint().exact().is_none();
-        let onward = Onward { client: passage.client, http2, chunked, profile: passage.listener.profile };
+        let onward = Onward {
+            client: passage.client,
+            http2,
+            chunked,
+            profile: passage.listener.profile,
+        };
         let from = &passage.listener.client_address;
-        headers::toward_version(&mut head, admitted.survey, passage.peer, from, upgrade.clone(), onward);
+        headers::toward_version(
+            &mut head,
+            admitted.survey,
+            passage.peer,
+            from,
+            upgrade.clone(),
+            onward,
+        );
         rewrite(&mut head, route, rules);
         let edits = &snapshot.routes[choice.route];
         let names = Names::new(passage, choice);
         if !edits.request.is_empty() || !edits.response.is_empty() {
             let id = head.headers.get(X_REQUEST_ID).cloned();
-            edits.request.apply(&mut head.headers, names.places(id.as_ref()));
+            edits
+                .request
+                .apply(&mut head.headers, names.places(id.as_ref()));
         }
-        let request_id = (!edits.response.is_empty() || account.has_entry()).then(|| head.headers.get(X_REQUEST_ID).cloned());
+        let request_id = (!edits.response.is_empty() || account.has_entry())
+            .then(|| head.headers.get(X_REQUEST_ID).cloned());
         let request_id = request_id.flatten();
         if let Some(entry) = account.entry() {
-            entry.sent(&head, request_id.as_ref());
+            entry.goes_out(&head.headers, request_id.as_ref(), &watch);
         }
         for_protocol(&mut head, http2);
 
+        let failing = &snapshot.services[choice.service][choice.version];
+        let logged = account.has_entry();
+        let tried = RefCell::new(Vec::new());
         let terms = Terms {
             balancer: passage.view.balancer(choice.service, choice.version),
             retry: rules.retry.as_ref(),
             each_try: rules.timeouts.each_try,
             budget: &|retry| self.take_retry(snapshot.routes[choice.route].id, retry),
-            failed: &|endpoint| account.endpoint_failed(endpoint),
+            failed: &|endpoint| failing.endpoint_failed(endpoint, Instant::now()),
+            tried: &|endpoint| {
+                if logged {
+                    tried.borrow_mut().push(endpoint.clone());
+                }
+            },
         };
         if rules.retry.is_some() {
             self.asked(snapshot.routes[choice.route].id);
@@ -197,46 +270,98 @@ impl Gate {
             None => tries.await,
             Some(bound) => match tokio::time::timeout(bound, tries).await {
                 Ok(outcome) => outcome,
-                Err(_) => return Err(Refused { reason: timed_out(&watch), account }),
+                Err(_) => {
+                    return Err(Refused {
+                        reason: timed_out(&watch),
+                        account,
+                    });
+                }
             },
         };
+        if let Some(entry) = account.entry() {
+            tried
+                .borrow()
+                .iter()
+                .for_each(|endpoint| entry.tried(endpoint));
+        }
         let Answered { response, lease } = match outcome {
             Ok(answered) => answered,
-            Err(trouble) => return Err(Refused { reason: whose_fault(trouble.reason(), &watch), account }),
+            Err(trouble) => {
+                return Err(Refused {
+                    reason: whose_fault(trouble.reason(), &watch),
+                    account,
+                });
+            }
         };
 
         account.answered(response.status().as_u16());
         if let Some(entry) = account.entry() {
-            entry.answered(lease.endpoint(), &watch);
+            entry.answered();
         }
         let (mut answer, incoming) = response.into_parts();
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(caller) = asked.filter(|_| upgrade::is_agreed(upgrade.as_ref(), &answer.headers)) else {
+            let Some(caller) =
+                asked.filter(|_| upgrade::is_agreed(upgrade.as_ref(), &answer.headers))
+            else {
                 account.endpoint_failed(lease.endpoint());
-                return Err(Refused { reason: Reason::BadAnswer, account });
+                return Err(Refused {
+                    reason: Reason::BadAnswer,
+                    account,
+                });
             };
             let version = hyper::upgrade::on(Response::from_parts(answer.clone(), incoming));
-            headers::end_hop(&mut answer.headers, super::survey::Survey::of(&answer.headers));
-            answer.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            let survey = super::survey::Survey::of(&answer.headers);
+            headers::end_hop(&mut answer.headers, survey);
+            answer
+                .headers
+                .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             if let Some(protocol) = upgrade {
                 answer.headers.insert(header::UPGRADE, protocol);
             }
-            let tunnel = Tunnel { caller, version, idle: rules.timeouts.stream_idle, account, lease };
+            let tunnel = Tunnel {
+                caller,
+                version,
+                idle: rules.timeouts.stream_idle,
+                account,
+                lease,
+                peer: passage.peer.clone(),
+            };
             tokio::task::spawn_local(tunnel.run(must_leave(self.leave.clone())));
             return Ok(Response::from_parts(answer, Answer::Empty));
         }
         answer.version = Version::HTTP_11;
         headers::toward_caller(&mut answer.headers, &method);
-        edits.response.apply(&mut answer.headers, names.places(request_id.as_ref()));
+        edits
+            .response
+            .apply(&mut answer.headers, names.places(request_id.as_ref()));
         if let Some(id) = choice.assigned {
             give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
         }
         let idle = Idle::new(rules.timeouts.stream_idle);
-        Ok(Response::from_parts(answer, Answer::stream(incoming, idle, lease, account)))
+        Ok(Response::from_parts(
+            answer,
+            Answer::stream(incoming, idle, lease, account),
+        ))
+    }
+
+    /// A connection ended in a way that HTTP does not know.
+    pub fn broke_off(&self, peer: &Peer, error: &hyper::Error) {
+        tracing::debug!(peer = %peer.address, ?error, "a connection broke off");
+        if error.is_parse_too_large() {
+            self.ledger.refuse(peer.listener_id, Reason::HeaderTooLarge);
+        } else if error.is_parse() {
+            self.ledger.refuse(peer.listener_id, Reason::Malformed);
+        }
     }
 
     fn turn_away(&self, refused: Refused, peer: &Peer) -> Response<Answer> {
-        let Refused { reason, account } = refused;
+        let Refused {
+            reason,
+            mut account,
+        } = refused;
+        if let Some(entry) = account.entry() {
+            entry.refused(reason);
+        }
         self.ledger.refuse(peer.listener_id, reason);
         let failure: Failure = reason.failure();
         let response = refusal::answer(reason);
@@ -249,15 +374,23 @@ impl Gate {
         response
     }
 
-    fn open(&self, head: &Parts, peer: &Peer, started: Instant) -> Account {
-        let series = Series { listener: peer.listener_id, route: RouteId::NONE, version: VersionId::NONE };
-        let entry = self.log.begin(head, peer);
+    fn open(&self, head: &Parts, peer: &Peer, view: &Rc<View>, started: Instant) -> Account {
+        let series = Series {
+            listener: peer.listener_id,
+            route: RouteId::NONE,
+            version: VersionId::NONE,
+        };
+        let entry = self.log.begin(head, peer, view);
         Account::open(&self.ledger, series, started, entry)
     }
 
     fn series(&self, passage: &Passage<'_>, route: usize, version: VersionId) -> Series {
         let route = passage.view.snapshot.routes[route].id;
-        Series { listener: passage.peer.listener_id, route, version }
+        Series {
+            listener: passage.peer.listener_id,
+            route,
+            version,
+        }
     }
 
     /// The caller's body as it goes on: nothing, gathered for a retry, or as it comes.
@@ -285,7 +418,10 @@ impl Gate {
         let repeatable = rules.retry.is_some() && super::attempt::is_idempotent(&head.method);
         if repeatable && known.is_some_and(|known| known <= REPEATABLE_BODY) {
             use http_body_util::BodyExt as _;
-            let whole = stream.collect().await.map_err(|_| whose_fault(Reason::Reset, watch))?;
+            let whole = stream
+                .collect()
+                .await
+                .map_err(|_| whose_fault(Reason::Reset, watch))?;
             return Ok(Outbound::Whole(whole.to_bytes()));
         }
         Ok(stream)
@@ -293,12 +429,20 @@ impl Gate {
 
     fn asked(&self, route: RouteId) {
         let now = Instant::now();
-        self.budgets.borrow_mut().entry(route).or_insert_with(|| Budget::new(now)).ask(now);
+        self.budgets
+            .borrow_mut()
+            .entry(route)
+            .or_insert_with(|| Budget::new(now))
+            .ask(now);
     }
 
     fn take_retry(&self, route: RouteId, retry: &config::Retry) -> bool {
         let now = Instant::now();
-        self.budgets.borrow_mut().entry(route).or_insert_with(|| Budget::new(now)).retry(now, retry.budget)
+        self.budgets
+            .borrow_mut()
+            .entry(route)
+            .or_insert_with(|| Budget::new(now))
+            .retry(now, retry.budget)
     }
 }
 
@@ -320,7 +464,13 @@ impl<'a> Names<'a> {
             (config::Action::Forward(forward), Some(rule)) => forward.rules[rule].name.as_str(),
             _ => "",
         };
-        Self { version: &version.name, service: &version.service, route: &route.name, rule, client: passage.client }
+        Self {
+            version: &version.name,
+            service: &version.service,
+            route: &route.name,
+            rule,
+            client: passage.client,
+        }
     }
 
     fn places<'b>(&'b self, request_id: Option<&'b HeaderValue>) -> Places<'b> {
@@ -338,13 +488,26 @@ impl<'a> Names<'a> {
 fn edit_local(response: &mut Response<Answer>, passage: &Passage<'_>, route: usize) {
     let snapshot = &passage.view.snapshot;
     let name = snapshot.config.routes[route].name.as_str();
-    let places = Places { version: "", service: "", route: name, rule: "", client: passage.client, request_id: "" };
-    snapshot.routes[route].response.apply(response.headers_mut(), places);
+    let places = Places {
+        version: "",
+        service: "",
+        route: name,
+        rule: "",
+        client: passage.client,
+        request_id: "",
+    };
+    snapshot.routes[route]
+        .response
+        .apply(response.headers_mut(), places);
 }
 
 /// The host that was asked for, without its port.
 fn host_of(head: &Parts) -> &str {
-    let host = head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    let host = head
+        .headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("");
     match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
@@ -353,15 +516,24 @@ fn host_of(head: &Parts) -> &str {
 
 /// The matched prefix and the host are replaced where the route says so.
 fn rewrite(head: &mut Parts, route: &config::Route, rules: &config::Forward) {
-    if let Some(host) = rules.rewrite.host.as_deref().and_then(|h| HeaderValue::from_str(h).ok()) {
+    if let Some(host) = rules
+        .rewrite
+        .host
+        .as_deref()
+        .and_then(|h| HeaderValue::from_str(h).ok())
+    {
         head.headers.insert(header::HOST, host);
     }
-    let Some(prefix) = &rules.rewrite.prefix else { return };
+    let Some(prefix) = &rules.rewrite.prefix else {
+        return;
+    };
     let matched = match &route.matches.path {
         Some(config::PathMatch::Prefix(matched)) => matched.as_str(),
         _ => "",
     };
-    let Some(rest) = head.uri.path().strip_prefix(matched) else { return };
+    let Some(rest) = head.uri.path().strip_prefix(matched) else {
+        return;
+    };
     let mut path = prefix.trim_end_matches('/').to_owned();
     if !rest.starts_with('/') {
         path.push('/');
@@ -381,7 +553,10 @@ fn for_protocol(head: &mut Parts, http2: bool) {
     if http2 {
         let mut parts = std::mem::take(&mut head.uri).into_parts();
         parts.scheme = Some(http::uri::Scheme::HTTP);
-        parts.authority = head.headers.remove(header::HOST).and_then(|h| h.as_bytes().try_into().ok());
+        parts.authority = head
+            .headers
+            .remove(header::HOST)
+            .and_then(|h| h.as_bytes().try_into().ok());
         if parts.authority.is_none() {
             parts.authority = Some(http::uri::Authority::from_static("localhost"));
         }
@@ -389,7 +564,11 @@ fn for_protocol(head: &mut Parts, http2: bool) {
         head.version = Version::HTTP_2;
     } else {
         if head.uri.authority().is_some() {
-            let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+            let path = head
+                .uri
+                .path_and_query()
+                .cloned()
+                .unwrap_or_else(|| PathAndQuery::from_static("/"));
             head.uri = Uri::from(path);
         }
         head.version = Version::HTTP_11;
@@ -409,7 +588,9 @@ fn whose_fault(seen: Reason, watch: &UploadWatch) -> Reason {
 /// No answer in time: the caller's fault where it was still sending.
 fn timed_out(watch: &UploadWatch) -> Reason {
     match whose_fault(Reason::RequestTimeout, watch) {
-        Reason::RequestTimeout if watch.state() == UploadState::Open && watch.is_waiting() => Reason::SlowBody,
+        Reason::RequestTimeout if watch.state() == UploadState::Open && watch.is_waiting() => {
+            Reason::SlowBody
+        }
         reason => reason,
     }
 }
@@ -419,11 +600,22 @@ fn assigned_secure(head: &Parts, passage: &Passage<'_>) -> bool {
     let listener = passage.listener;
     let believed = listener.profile == config::Profile::Sidecar
         || is_trusted(passage.peer.address.ip(), &listener.client_address);
-    believed && head.headers.get(headers::X_FORWARDED_PROTO).is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"https"))
+    believed
+        && head
+            .headers
+            .get(headers::X_FORWARDED_PROTO)
+            .is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
-fn give_identity(headers: &mut http::HeaderMap, table: &crate::route::Table, id: &str, secure: bool) {
-    let Some(name) = table.assigned_cookie() else { return };
+fn give_identity(
+    headers: &mut http::HeaderMap,
+    table: &crate::route::Table,
+    id: &str,
+    secure: bool,
+) {
+    let Some(name) = table.assigned_cookie() else {
+        return;
+    };
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{name}={id}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {

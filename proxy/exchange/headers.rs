@@ -9,7 +9,7 @@ use http::{Method, Version};
 use tidegate_config as config;
 
 use super::client_address::is_trusted;
-use super::peer::{Peer, address_value};
+use super::peer::Peer;
 use super::survey::{Seen, Survey};
 
 /// `X-Forwarded-For`.
@@ -70,7 +70,12 @@ pub fn end_hop(headers: &mut HeaderMap, survey: Survey) {
         }
         headers.remove(header::CONNECTION);
     }
-    let any = [Seen::Te, Seen::TransferEncoding, Seen::Upgrade, Seen::HopByHop];
+    let any = [
+        Seen::Te,
+        Seen::TransferEncoding,
+        Seen::Upgrade,
+        Seen::HopByHop,
+    ];
     if any.into_iter().any(|seen| survey.has(seen)) {
         for name in &HOP_BY_HOP {
             headers.remove(name);
@@ -109,7 +114,11 @@ pub fn toward_version(
         join_cookies(&mut head.headers);
     }
     tell_origin(&mut head.headers, survey, peer, from, onward);
-    let via = if head.version == Version::HTTP_2 { VIA_2 } else { VIA_1 };
+    let via = if head.version == Version::HTTP_2 {
+        VIA_2
+    } else {
+        VIA_1
+    };
     head.headers.append(header::VIA, via);
     if !(survey.has(Seen::RequestId) && keeps_request_id(&head.headers)) {
         head.headers.insert(X_REQUEST_ID, request_id());
@@ -119,14 +128,19 @@ pub fn toward_version(
     }
     if onward.http2 {
         if wants_trailers {
-            head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            head.headers
+                .insert(header::TE, HeaderValue::from_static("trailers"));
         }
     } else {
         if onward.chunked {
-            head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            head.headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
         }
         if let Some(protocol) = upgrade {
-            head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers
+                .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(header::UPGRADE, protocol);
         }
     }
@@ -134,7 +148,9 @@ pub fn toward_version(
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(header::TE).iter().any(|line| {
-        line.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        line.as_bytes()
+            .split(|b| *b == b',')
+            .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     })
 }
 
@@ -153,8 +169,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// `X-Forwarded-*` and `Forwarded`: written anew where the peer is nobody's trusted proxy, else added to.
-fn tell_origin(headers: &mut HeaderMap, survey: Survey, peer: &Peer, from: &config::ClientAddress, onward: Onward) {
-    let believed = onward.profile == config::Profile::Sidecar || is_trusted(peer.address.ip(), from);
+fn tell_origin(
+    headers: &mut HeaderMap,
+    survey: Survey,
+    peer: &Peer,
+    from: &config::ClientAddress,
+    onward: Onward,
+) {
+    let believed =
+        onward.profile == config::Profile::Sidecar || is_trusted(peer.address.ip(), from);
     let present = survey.has(Seen::Forwarded);
     if present && !believed {
         let doomed = |n: &HeaderName| {
@@ -216,7 +239,9 @@ fn keeps_request_id(headers: &HeaderMap) -> bool {
 /// `version-trace-parent-flags`, all lower-case hexadecimal, IDs not zero (W3C Trace Context §3.2).
 fn keeps_trace(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(TRACEPARENT).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return false;
+    };
     let line = line.as_bytes();
     let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let set = |part: &[u8]| hex(part) && part.iter().any(|b| *b != b'0');

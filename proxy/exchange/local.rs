@@ -14,9 +14,17 @@ pub fn max_forwards(head: &mut Parts, survey: Survey) -> Option<Response<Answer>
     if !survey.has(Seen::MaxForwards) || head.method != Method::OPTIONS {
         return None;
     }
-    let left: u32 = head.headers.get(header::MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()?;
+    let left: u32 = head
+        .headers
+        .get(header::MAX_FORWARDS)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     if left > 0 {
-        head.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left - 1));
+        head.headers
+            .insert(header::MAX_FORWARDS, HeaderValue::from(left - 1));
         return None;
     }
     let mut response = Response::new(Answer::Empty);
@@ -46,9 +54,15 @@ pub fn answer(action: &config::Action, head: &Parts) -> Response<Answer> {
 }
 
 fn redirected(redirect: &config::Redirect, head: &Parts) -> Response<Answer> {
-    let asked = head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    let asked = head
+        .headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("");
     let (asked_host, asked_port) = match asked.rfind(':') {
-        Some(colon) if !asked[colon..].contains(']') => (&asked[..colon], asked[colon + 1..].parse().ok()),
+        Some(colon) if !asked[colon..].contains(']') => {
+            (&asked[..colon], asked[colon + 1..].parse().ok())
+        }
         _ => (asked, None),
     };
     let scheme = redirect.scheme.as_deref().unwrap_or("http");
@@ -57,9 +71,16 @@ fn redirected(redirect: &config::Redirect, head: &Parts) -> Response<Answer> {
     let kept = redirect.scheme.is_none() && redirect.host.is_none();
     let port = redirect.port.or(asked_port.filter(|_| kept));
     let default = if scheme == "https" { 443 } else { 80 };
-    let port = port.filter(|p| *p != default).map(|p| format!(":{p}")).unwrap_or_default();
+    let port = port
+        .filter(|p| *p != default)
+        .map(|p| format!(":{p}"))
+        .unwrap_or_default();
     let path = redirect.path.as_deref().unwrap_or(head.uri.path());
-    let query = head.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let query = head
+        .uri
+        .query()
+        .map(|q| format!("?{q}"))
+        .unwrap_or_default();
     let mut response = Response::new(Answer::Empty);
     *response.status_mut() = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
     if let Ok(location) = HeaderValue::from_str(&format!("{scheme}://{host}{port}{path}{query}")) {
@@ -74,21 +95,47 @@ mod tests {
     use http::Request;
 
     fn location(redirect: &config::Redirect, host: &str, target: &str) -> String {
-        let request = Request::builder().uri(target).header("host", host).body(()).expect("a request");
+        let request = Request::builder()
+            .uri(target)
+            .header("host", host)
+            .body(())
+            .expect("a request");
         let action = config::Action::Redirect(redirect.clone());
         let response = answer(&action, &request.into_parts().0);
-        response.headers()["location"].to_str().expect("text").to_owned()
+        response.headers()["location"]
+            .to_str()
+            .expect("text")
+            .to_owned()
     }
 
     #[test]
     fn what_is_not_given_stays_as_asked() {
-        let none = config::Redirect { status: 308, scheme: None, host: None, port: None, path: None };
-        let https = config::Redirect { scheme: Some("https".into()), ..none.clone() };
-        let host = config::Redirect { host: Some("new.example".into()), ..none.clone() };
-        let port = config::Redirect { port: Some(8443), path: Some("/x".into()), ..https.clone() };
+        let none = config::Redirect {
+            status: 308,
+            scheme: None,
+            host: None,
+            port: None,
+            path: None,
+        };
+        let https = config::Redirect {
+            scheme: Some("https".into()),
+            ..none.clone()
+        };
+        let host = config::Redirect {
+            host: Some("new.example".into()),
+            ..none.clone()
+        };
+        let port = config::Redirect {
+            port: Some(8443),
+            path: Some("/x".into()),
+            ..https.clone()
+        };
         assert_eq!(location(&none, "a:8080", "/p?q=1"), "http://a:8080/p?q=1");
         assert_eq!(location(&https, "a:8080", "/p"), "https://a/p");
         assert_eq!(location(&host, "a:8080", "/p"), "http://new.example/p");
-        assert_eq!(location(&port, "[::1]:80", "/p?q"), "https://[::1]:8443/x?q");
+        assert_eq!(
+            location(&port, "[::1]:80", "/p?q"),
+            "https://[::1]:8443/x?q"
+        );
     }
 }

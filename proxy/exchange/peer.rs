@@ -21,11 +21,19 @@ pub struct Peer {
     pub address_value: HeaderValue,
     /// The same as an element of `Forwarded`.
     pub forwarded_value: HeaderValue,
+    /// Counts the connection for as long as anything of it is left, tunnels too.
+    _presence: Box<dyn std::fmt::Debug>,
 }
 
 impl Peer {
-    /// A peer at `address`.
-    pub fn new(address: SocketAddr, listener: SocketAddr, listener_id: ListenerId, http2: bool) -> Self {
+    /// A peer at `address`; `presence` is kept until the last of the connection is gone.
+    pub fn new(
+        address: SocketAddr,
+        listener: SocketAddr,
+        listener_id: ListenerId,
+        http2: bool,
+        presence: Box<dyn std::fmt::Debug>,
+    ) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         Self {
             address,
@@ -34,6 +42,7 @@ impl Peer {
             http2,
             address_value: address_value(address.ip()),
             forwarded_value: forwarded_value(address.ip()),
+            _presence: presence,
         }
     }
 }

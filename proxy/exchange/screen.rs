@@ -25,7 +25,11 @@ pub struct Admitted {
 ///
 /// # Errors
 /// The reason to refuse it.
-pub fn admit(head: &mut Parts, wanted: &config::Listener, listener: &Listener) -> Result<Admitted, Reason> {
+pub fn admit(
+    head: &mut Parts,
+    wanted: &config::Listener,
+    listener: &Listener,
+) -> Result<Admitted, Reason> {
     check_method(&head.method)?;
     check_size(head, &wanted.limits)?;
     let survey = Survey::of(&head.headers);
@@ -73,7 +77,11 @@ fn settle_host(head: &mut Parts, survey: Survey) -> Result<(), Reason> {
         }
         // Over HTTP/2 both are the client's word, and two words that differ are an attack (RFC 9113 §8.3.1).
         if head.version == Version::HTTP_2
-            && said.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()))
+            && said.is_some_and(|host| {
+                !host
+                    .as_bytes()
+                    .eq_ignore_ascii_case(authority.as_str().as_bytes())
+            })
         {
             return Err(Reason::Host);
         }
@@ -111,7 +119,10 @@ fn is_host(host: &[u8]) -> bool {
             [b':', digits @ ..] => {
                 digits.len() <= 5
                     && digits.iter().all(u8::is_ascii_digit)
-                    && digits.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) <= 65_535
+                    && digits
+                        .iter()
+                        .fold(0u32, |n, d| n * 10 + u32::from(d - b'0'))
+                        <= 65_535
             }
             _ => false,
         }
@@ -119,23 +130,35 @@ fn is_host(host: &[u8]) -> bool {
 
 /// A normal path in origin form; `*` for OPTIONS alone.
 fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reason> {
-    if head.uri.scheme().is_some_and(|s| *s != http::uri::Scheme::HTTP) {
+    if head
+        .uri
+        .scheme()
+        .is_some_and(|s| *s != http::uri::Scheme::HTTP)
+    {
         return Err(Reason::Target);
     }
     let absolute = head.uri.authority().is_some();
-    let Some(target) = head.uri.path_and_query() else { return Err(Reason::Target) };
+    let Some(target) = head.uri.path_and_query() else {
+        return Err(Reason::Target);
+    };
     if target.path() == "*" {
-        return if head.method == Method::OPTIONS { Ok(()) } else { Err(Reason::Target) };
+        return if head.method == Method::OPTIONS {
+            Ok(())
+        } else {
+            Err(Reason::Target)
+        };
     }
-    let normal = normal::normalise(target.path(), profile == config::Profile::Sidecar).map_err(|bad| match bad {
-        BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
-    })?;
+    let normal = normal::normalise(target.path(), profile == config::Profile::Sidecar).map_err(
+        |bad| match bad {
+            BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
+        },
+    )?;
     let target = match (normal, absolute) {
         (std::borrow::Cow::Borrowed(_), false) => return Ok(()),
         (std::borrow::Cow::Borrowed(_), true) => target.clone(),
-        (std::borrow::Cow::Owned(path), _) => {
-            with_query(path, target.query()).parse::<PathAndQuery>().map_err(|_| Reason::Target)?
-        }
+        (std::borrow::Cow::Owned(path), _) => with_query(path, target.query())
+            .parse::<PathAndQuery>()
+            .map_err(|_| Reason::Target)?,
     };
     head.uri = Uri::from(target);
     Ok(())
@@ -155,7 +178,10 @@ fn check_framing(head: &Parts, survey: Survey) -> Result<(), Reason> {
         return Err(Reason::Framing);
     }
     if survey.has(Seen::TransferEncoding) {
-        let coding = head.headers.get(header::TRANSFER_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+        let coding = head
+            .headers
+            .get(header::TRANSFER_ENCODING)
+            .map_or(&b""[..], HeaderValue::as_bytes);
         if !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
             return Err(Reason::TransferCoding);
         }
@@ -171,25 +197,44 @@ fn check_expectation(head: &Parts, survey: Survey) -> Result<(), Reason> {
         return Ok(());
     }
     let mut expects = head.headers.get_all(header::EXPECT).iter();
-    let known = expects.all(|e| e.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue"));
-    if known { Ok(()) } else { Err(Reason::Expectation) }
+    let known = expects.all(|e| {
+        e.as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"100-continue")
+    });
+    if known {
+        Ok(())
+    } else {
+        Err(Reason::Expectation)
+    }
 }
 
 /// The protocol asked for, where the request is one that can change protocols: HTTP/1.1, no body, `Connection: upgrade`
 /// (RFC 9110 §7.8). `h2c` never: it would be a way around the rules.
 fn upgrade(head: &Parts, survey: Survey) -> Option<HeaderValue> {
-    if !survey.has(Seen::Upgrade) || !survey.has(Seen::Connection) || head.version != Version::HTTP_11 {
+    if !survey.has(Seen::Upgrade)
+        || !survey.has(Seen::Connection)
+        || head.version != Version::HTTP_11
+    {
         return None;
     }
     let has_body = survey.has(Seen::TransferEncoding)
-        || head.headers.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() != b"0");
+        || head
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|v| v.as_bytes() != b"0");
     let asked = head.headers.get_all(header::CONNECTION).iter().any(|line| {
-        line.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        line.as_bytes()
+            .split(|b| *b == b',')
+            .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
     let value = head.headers.get(header::UPGRADE)?;
     let token = value.as_bytes().trim_ascii();
-    let is_http = token.get(..4).is_some_and(|t| t.eq_ignore_ascii_case(b"http"));
-    let refused = has_body || is_http || token.eq_ignore_ascii_case(b"h2c") || token.contains(&b',');
+    let is_http = token
+        .get(..4)
+        .is_some_and(|t| t.eq_ignore_ascii_case(b"http"));
+    let refused =
+        has_body || is_http || token.eq_ignore_ascii_case(b"h2c") || token.contains(&b',');
     (asked && !refused && !token.is_empty()).then(|| value.clone())
 }
 
@@ -199,8 +244,11 @@ fn strip(headers: &mut HeaderMap, survey: Survey, listener: &Listener) {
         headers.remove(name);
     }
     if survey.has(Seen::Reserved) || survey.has(Seen::Underscore) {
-        let doomed: Vec<HeaderName> =
-            headers.keys().filter(|name| listener.is_reserved(name.as_str())).cloned().collect();
+        let doomed: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| listener.is_reserved(name.as_str()))
+            .cloned()
+            .collect();
         for name in doomed {
             headers.remove(name);
         }
@@ -213,10 +261,22 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_perhaps_a_port() {
-        for good in ["a", "shop.example.com", "a:80", "a:", "127.0.0.1:65535", "[::1]", "[::1]:8080", "a_b"] {
+        for good in [
+            "a",
+            "shop.example.com",
+            "a:80",
+            "a:",
+            "127.0.0.1:65535",
+            "[::1]",
+            "[::1]:8080",
+            "a_b",
+        ] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a b", "a/b", "u@h", "a:x", "a:65536", "[::1", "[::1]x", "[zz]", "a,b", "a#b", "é"] {
+        for bad in [
+            "", ":80", "a b", "a/b", "u@h", "a:x", "a:65536", "[::1", "[::1]x", "[zz]", "a,b",
+            "a#b", "é",
+        ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }

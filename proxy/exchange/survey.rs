@@ -84,7 +84,11 @@ impl Survey {
             "expect" => self.set(Seen::Expect),
             "cookie" => self.set(Seen::Cookie),
             "via" => self.set(Seen::Via),
-            "keep-alive" | "proxy-connection" | "proxy-authorization" | "http2-settings" | "proxy" => {
+            "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "http2-settings"
+            | "proxy" => {
                 self.set(Seen::HopByHop);
             }
             "forwarded" | "x-real-ip" => self.set(Seen::Forwarded),

@@ -1,6 +1,7 @@
 //! Connections that go on as something else: after a 101 that was asked for, bytes go both ways unread until one side is
 //! done, nothing moves for too long, or the proxy leaves.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -8,6 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::Peer;
 use super::account::Account;
 use crate::record::FailureKind;
 use crate::upstream::Lease;
@@ -20,7 +22,12 @@ type End = TokioIo<hyper::upgrade::Upgraded>;
 /// Whether a 101 agrees to what was asked; another protocol, or one that nobody asked for, is no answer (RFC 9110 §7.8).
 pub fn is_agreed(asked: Option<&HeaderValue>, answer: &HeaderMap) -> bool {
     let agreed = answer.get(header::UPGRADE).map(HeaderValue::as_bytes);
-    asked.is_some_and(|asked| agreed.is_some_and(|a| a.trim_ascii().eq_ignore_ascii_case(asked.as_bytes().trim_ascii())))
+    asked.is_some_and(|asked| {
+        agreed.is_some_and(|a| {
+            a.trim_ascii()
+                .eq_ignore_ascii_case(asked.as_bytes().trim_ascii())
+        })
+    })
 }
 
 /// A tunnel to be: both ends become raw once the 101 has been sent.
@@ -36,6 +43,8 @@ pub struct Tunnel {
     pub account: Account,
     /// Keeps the endpoint counted as busy.
     pub lease: Lease,
+    /// Keeps the caller's connection counted as open.
+    pub peer: Rc<Peer>,
 }
 
 impl Tunnel {
@@ -51,6 +60,7 @@ impl Tunnel {
             () = leave => {}
         }
         self.account.succeed(self.lease.endpoint());
+        drop(self.peer);
     }
 }
 
@@ -59,9 +69,16 @@ async fn copy(caller: End, version: End, idle: Option<Duration>) {
     let moved = std::cell::Cell::new(tokio::time::Instant::now());
     let (from_caller, to_caller) = tokio::io::split(caller);
     let (from_version, to_version) = tokio::io::split(version);
-    let both = async { tokio::join!(one_way(from_caller, to_version, &moved), one_way(from_version, to_caller, &moved)) };
+    let both = async {
+        tokio::join!(
+            one_way(from_caller, to_version, &moved),
+            one_way(from_version, to_caller, &moved)
+        )
+    };
     let silence = async {
-        let Some(idle) = idle else { return std::future::pending().await };
+        let Some(idle) = idle else {
+            return std::future::pending().await;
+        };
         loop {
             let end = moved.get() + idle;
             if end <= tokio::time::Instant::now() {
@@ -76,7 +93,11 @@ async fn copy(caller: End, version: End, idle: Option<Duration>) {
     }
 }
 
-async fn one_way(mut from: ReadHalf<End>, mut to: WriteHalf<End>, moved: &std::cell::Cell<tokio::time::Instant>) {
+async fn one_way(
+    mut from: ReadHalf<End>,
+    mut to: WriteHalf<End>,
+    moved: &std::cell::Cell<tokio::time::Instant>,
+) {
     let mut buffer = vec![0; TUNNEL_BUFFER];
     loop {
         match from.read(&mut buffer).await {

@@ -91,7 +91,7 @@ impl Connection {
             if !PREFACE.starts_with(seen) {
                 return Some(false);
             }
-            self.pulse.read();
+            self.pulse.signs().read();
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -106,12 +106,20 @@ impl Connection {
     }
 
     async fn serve_http1(self, stream: TcpStream, peer: Rc<Peer>) {
-        let service = Served { gate: self.gate.clone(), peer: peer.clone(), pulse: self.pulse.clone(), leaving: self.leaving };
-        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.clone()));
+        let service = Served {
+            gate: self.gate.clone(),
+            peer: peer.clone(),
+            pulse: self.pulse.clone(),
+            leaving: self.leaving,
+        };
+        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.signs()));
         let limits = &self.listener.limits;
         let mut builder = http1::Builder::new();
         // Heads and idleness are bounded by the pulse, for nothing a request.
-        builder.header_read_timeout(None).half_close(true).max_header_size(limits.header_bytes);
+        builder
+            .header_read_timeout(None)
+            .half_close(true)
+            .max_header_size(limits.header_bytes);
         if limits.header_count > HEADERS_ON_STACK {
             builder.max_headers(limits.header_count);
         }
@@ -130,7 +138,9 @@ impl Connection {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.gate.broke_off(&peer, &error),
             Err(Order::SlowHead) => {
-                self.gate.ledger().refuse(peer.listener_id, Reason::SlowRequest);
+                self.gate
+                    .ledger()
+                    .refuse(peer.listener_id, Reason::SlowRequest);
                 if let Some(parts) = connection.into_parts() {
                     say(parts.io.into_inner(), Reason::SlowRequest).await;
                 }
@@ -140,8 +150,13 @@ impl Connection {
     }
 
     async fn serve_http2(self, stream: TcpStream, peer: Rc<Peer>) {
-        let service = Served { gate: self.gate.clone(), peer: peer.clone(), pulse: self.pulse.clone(), leaving: self.leaving };
-        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.clone()));
+        let service = Served {
+            gate: self.gate.clone(),
+            peer: peer.clone(),
+            pulse: self.pulse.clone(),
+            leaving: self.leaving,
+        };
+        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.signs()));
         let limits = &self.listener.limits;
         let mut builder = http2::Builder::new(Local);
         builder
@@ -157,7 +172,9 @@ impl Connection {
         let ended = poll_fn(|cx| {
             self.pulse.wake_with(cx.waker());
             match self.pulse.take_order() {
-                Some(Order::Leave | Order::SlowHead) => Pin::new(&mut connection).graceful_shutdown(),
+                Some(Order::Leave | Order::SlowHead) => {
+                    Pin::new(&mut connection).graceful_shutdown()
+                }
                 Some(Order::Abort) => return Poll::Ready(None),
                 None => {}
             }
@@ -171,7 +188,10 @@ impl Connection {
 }
 
 /// Tells a caller why it is turned away and closes, without cutting off the telling.
-pub async fn say(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, reason: Reason) {
+pub async fn say(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    reason: Reason,
+) {
     let head = refusal::raw(reason);
     let told = async {
         stream.write_all(&head).await?;
@@ -203,9 +223,14 @@ impl Service<Request<Incoming>> for Served {
         Box::pin(async move {
             let mut response = passed.await?;
             if leaving.get() && !http2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response.map(|inner| UnderWayBody { inner, _under_way: under_way }))
+            Ok(response.map(|inner| UnderWayBody {
+                inner,
+                _under_way: under_way,
+            }))
         })
     }
 }
@@ -220,7 +245,10 @@ impl Body for UnderWayBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 

@@ -16,8 +16,12 @@ use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
 
 /// Waits after a failed accept: short at first, so that one freed descriptor is used at once.
-const BACK_OFF: [Duration; 4] =
-    [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1)];
+const BACK_OFF: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+];
 /// Between two lines in the log about accepts that fail.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Callers over a bound that are told so at one time; the rest are closed without a word.
@@ -41,14 +45,15 @@ pub struct Listener {
 
 impl Listener {
     /// Accepts until told to close; then serves what the kernel has already accepted, and closes.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let mut close = self.close.clone();
         let mut failures = 0;
         let mut said: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
                 accepted = self.socket.accept() => accepted,
-                _ = self.close.wait_for(|close| *close) => return self.serve_queue().await,
+                _ = close.wait_for(|close| *close) => break,
             };
             match accepted {
                 Ok((stream, address)) => {
@@ -70,10 +75,13 @@ impl Listener {
                 }
             }
         }
+        self.serve_queue().await;
     }
 
     async fn serve_queue(&self) {
-        while let Ok(Ok((stream, address))) = tokio::time::timeout(Duration::ZERO, self.socket.accept()).await {
+        while let Ok(Ok((stream, address))) =
+            tokio::time::timeout(Duration::ZERO, self.socket.accept()).await
+        {
             self.admit(stream, address);
         }
     }
@@ -81,10 +89,17 @@ impl Listener {
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         let view = self.worker.gate.viewer().view();
         // Gone by an edit, and this socket has not been told yet.
-        let Some(at) = view.snapshot.listener_at(self.configured) else { return };
+        let Some(at) = view.snapshot.listener_at(self.configured) else {
+            return;
+        };
         let listener = view.snapshot.config.listeners[at].clone();
         let ledger = self.worker.gate.ledger();
-        match self.crowd.enter(address.ip().to_canonical(), &listener.limits, ledger, self.id) {
+        match self.crowd.enter(
+            address.ip().to_canonical(),
+            &listener.limits,
+            ledger,
+            self.id,
+        ) {
             Ok(presence) => self.serve(stream, address, listener, presence),
             Err(reason) => self.turn_away(stream, reason),
         }
@@ -102,12 +117,16 @@ impl Listener {
         }
         let worker = &self.worker;
         let pulse = worker.pulses.add(listener.timeouts);
-        let connection =
-            Connection { gate: worker.gate.clone(), listener, pulse, leaving: worker.leaving.clone() };
+        let connection = Connection {
+            gate: worker.gate.clone(),
+            listener,
+            pulse,
+            leaving: worker.leaving.clone(),
+        };
         let (configured, id) = (self.configured, self.id);
-        tokio::task::spawn_local(
-            connection.serve(stream, move |http2| Peer::new(address, configured, id, http2, Box::new(presence))),
-        );
+        tokio::task::spawn_local(connection.serve(stream, move |http2| {
+            Peer::new(address, configured, id, http2, Box::new(presence))
+        }));
     }
 
     fn turn_away(&self, stream: TcpStream, reason: Reason) {
@@ -126,6 +145,11 @@ impl Listener {
 
 /// The next caller may have better luck: nothing is wrong here (accept(2)).
 fn is_of_one_caller(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, NetworkUnreachable, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | NetworkUnreachable | TimedOut)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | NetworkUnreachable | TimedOut
+    )
 }

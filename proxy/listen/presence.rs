@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-#[expect(clippy::disallowed_types, reason = "taken when a connection opens or closes, only where clients are bounded")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "taken when a connection opens or closes, only where clients are bounded"
+)]
 use std::sync::{Mutex, PoisonError};
 
 use tidegate_config::Limits;
@@ -16,7 +19,10 @@ use crate::record::{ListenerId, Reason, WorkerLedger};
 #[derive(Debug, Default)]
 pub struct Crowd {
     open: AtomicUsize,
-    #[expect(clippy::disallowed_types, reason = "taken when a connection opens or closes, only where clients are bounded")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "taken when a connection opens or closes, only where clients are bounded"
+    )]
     by_client: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -37,8 +43,18 @@ impl Crowd {
         ledger: &WorkerLedger,
         listener: ListenerId,
     ) -> Result<Presence, Reason> {
-        let below = |open| if open < limits.connections { Some(open + 1) } else { None };
-        if self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_err() {
+        let below = |open| {
+            if open < limits.connections {
+                Some(open + 1)
+            } else {
+                None
+            }
+        };
+        if self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
+            .is_err()
+        {
             return Err(Reason::Connections);
         }
         let counted = limits.connections_per_client.is_some();
@@ -50,11 +66,19 @@ impl Crowd {
         }
         ledger.connections(listener, 1);
         let client = counted.then_some(client);
-        Ok(Presence { crowd: self.clone(), client, ledger: ledger.clone(), listener })
+        Ok(Presence {
+            crowd: self.clone(),
+            client,
+            ledger: ledger.clone(),
+            listener,
+        })
     }
 
     fn enter_client(&self, client: IpAddr, max: usize) -> bool {
-        let mut clients = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self
+            .by_client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let open = clients.entry(client).or_default();
         let fits = *open < max;
         *open += usize::from(fits);
@@ -62,7 +86,10 @@ impl Crowd {
     }
 
     fn leave_client(&self, client: IpAddr) {
-        let mut clients = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self
+            .by_client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = clients.get_mut(&client) {
             *open -= 1;
             if *open == 0 {

@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -19,17 +21,44 @@ const HALF_CLOSED: Duration = Duration::from_secs(2);
 pub struct Pulse {
     clock: Rc<Clock>,
     timeouts: ListenerTimeouts,
+    signs: Arc<Signs>,
     requests: Cell<usize>,
-    /// A request's first bytes came, and its head is not whole.
-    in_head: Cell<bool>,
-    /// When the last of these began: waiting, a head, a request.
-    since: Cell<Instant>,
-    /// Since when nothing could be written.
+    /// Since when nothing has been under way.
+    idle: Cell<Instant>,
+    /// Since when a request's head has been coming, as the sweeps saw it.
+    head: Cell<Option<Instant>>,
+    /// Since when nothing could be written, likewise.
     stuck: Cell<Option<Instant>>,
-    /// Since when the caller has closed its sending side.
+    /// Since when the caller has closed its sending side, likewise.
     closed: Cell<Option<Instant>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// What the socket has seen. Set by plain stores and read by the same thread; atomic only because hyper wants sockets
+/// that could move to another.
+#[derive(Debug, Default)]
+pub struct Signs {
+    bytes: AtomicBool,
+    closed: AtomicBool,
+    stuck: AtomicBool,
+}
+
+impl Signs {
+    /// Bytes came.
+    pub fn read(&self) {
+        self.bytes.store(true, Ordering::Relaxed);
+    }
+
+    /// The caller will send no more.
+    pub fn read_closed(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// The caller took what was written, or did not.
+    pub fn written(&self, taken: bool) {
+        self.stuck.store(!taken, Ordering::Relaxed);
+    }
 }
 
 /// What a connection is told to do.
@@ -60,9 +89,10 @@ impl Pulse {
         Self {
             clock,
             timeouts,
+            signs: Arc::default(),
             requests: Cell::new(0),
-            in_head: Cell::new(false),
-            since: Cell::new(now),
+            idle: Cell::new(now),
+            head: Cell::new(None),
             stuck: Cell::new(None),
             closed: Cell::new(None),
             order: Cell::new(None),
@@ -70,34 +100,15 @@ impl Pulse {
         }
     }
 
-    /// Bytes came.
-    pub fn read(&self) {
-        if self.requests.get() == 0 && !self.in_head.get() {
-            self.in_head.set(true);
-            self.since.set(self.clock.now());
-        }
-    }
-
-    /// The caller will send no more.
-    pub fn read_closed(&self) {
-        self.closed.set(Some(self.clock.now()));
-    }
-
-    /// Bytes were written.
-    pub fn wrote(&self) {
-        self.stuck.set(None);
-    }
-
-    /// The caller does not take what is written.
-    pub fn write_blocked(&self) {
-        if self.stuck.get().is_none() {
-            self.stuck.set(Some(self.clock.now()));
-        }
+    /// For the connection's socket.
+    pub fn signs(&self) -> Arc<Signs> {
+        self.signs.clone()
     }
 
     /// A request's head is whole; it is under way until the guard is dropped.
     pub fn request(self: &Rc<Self>) -> UnderWay {
-        self.in_head.set(false);
+        self.signs.bytes.store(false, Ordering::Relaxed);
+        self.head.set(None);
         self.requests.set(self.requests.get() + 1);
         UnderWay(self.clone())
     }
@@ -125,18 +136,40 @@ impl Pulse {
 
     /// What must end by `now`.
     fn due(&self, now: Instant) -> Option<Order> {
-        let lasted = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        let lasted =
+            |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.requests.get() > 0;
-        if self.stuck.get().is_some_and(|since| lasted(since, self.timeouts.idle)) {
+        note(&self.stuck, &self.signs.stuck, now);
+        note(&self.closed, &self.signs.closed, now);
+        if self
+            .stuck
+            .get()
+            .is_some_and(|since| lasted(since, self.timeouts.idle))
+        {
             return Some(Order::Abort);
         }
         if busy {
-            return self.closed.get().filter(|since| lasted(*since, HALF_CLOSED)).map(|_| Order::Abort);
+            // What comes now may be the next request's head: its time begins when this one has ended.
+            return self
+                .closed
+                .get()
+                .filter(|since| lasted(*since, HALF_CLOSED))
+                .map(|_| Order::Abort);
         }
-        if self.in_head.get() {
-            return lasted(self.since.get(), self.timeouts.header).then_some(Order::SlowHead);
+        note(&self.head, &self.signs.bytes, now);
+        if let Some(since) = self.head.get() {
+            return lasted(since, self.timeouts.header).then_some(Order::SlowHead);
         }
-        lasted(self.since.get(), self.timeouts.idle).then_some(Order::Leave)
+        lasted(self.idle.get(), self.timeouts.idle).then_some(Order::Leave)
+    }
+}
+
+/// Notes since when a sign has been there.
+fn note(since: &Cell<Option<Instant>>, sign: &AtomicBool, now: Instant) {
+    match (sign.load(Ordering::Relaxed), since.get()) {
+        (true, None) => since.set(Some(now)),
+        (false, Some(_)) => since.set(None),
+        _ => {}
     }
 }
 
@@ -148,7 +181,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let pulse = &self.0;
         pulse.requests.set(pulse.requests.get() - 1);
-        pulse.since.set(pulse.clock.now());
+        pulse.idle.set(pulse.clock.now());
     }
 }
 
@@ -162,7 +195,10 @@ pub struct Pulses {
 impl Pulses {
     /// None yet.
     pub fn new(now: Instant) -> Self {
-        Self { clock: Rc::new(Clock(Cell::new(now))), all: RefCell::default() }
+        Self {
+            clock: Rc::new(Clock(Cell::new(now))),
+            all: RefCell::default(),
+        }
     }
 
     /// A new connection's.
@@ -219,7 +255,10 @@ mod tests {
         let (idle, busy) = (pulses.add(TIMEOUTS), pulses.add(TIMEOUTS));
         let request = busy.request();
         after(&pulses, start, 61);
-        assert_eq!((idle.take_order(), busy.take_order()), (Some(Order::Leave), None));
+        assert_eq!(
+            (idle.take_order(), busy.take_order()),
+            (Some(Order::Leave), None)
+        );
         drop(request);
         after(&pulses, start, 120);
         assert_eq!(busy.take_order(), None, "idle only since the request ended");
@@ -233,7 +272,7 @@ mod tests {
         let pulses = Pulses::new(start);
         let pulse = pulses.add(TIMEOUTS);
         for second in 0..10 {
-            pulse.read();
+            pulse.signs.read();
             after(&pulses, start, second);
             assert_eq!(pulse.take_order(), None);
         }
@@ -247,13 +286,15 @@ mod tests {
         let pulses = Pulses::new(start);
         let pulse = pulses.add(TIMEOUTS);
         let _request = pulse.request();
-        pulse.write_blocked();
+        pulse.signs.written(false);
         after(&pulses, start, 30);
-        pulse.wrote();
-        pulse.write_blocked();
-        after(&pulses, start, 89);
-        assert_eq!(pulse.take_order(), None);
+        pulse.signs.written(true);
+        after(&pulses, start, 31);
+        pulse.signs.written(false);
+        after(&pulses, start, 32);
         after(&pulses, start, 91);
+        assert_eq!(pulse.take_order(), None);
+        after(&pulses, start, 92);
         assert_eq!(pulse.take_order(), Some(Order::Abort));
     }
 
@@ -263,7 +304,8 @@ mod tests {
         let pulses = Pulses::new(start);
         let pulse = pulses.add(TIMEOUTS);
         let _request = pulse.request();
-        pulse.read_closed();
+        pulse.signs.read_closed();
+        after(&pulses, start, 0);
         after(&pulses, start, 1);
         assert_eq!(pulse.take_order(), None);
         after(&pulses, start, 2);

@@ -2,45 +2,46 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pulse::Pulse;
+use super::pulse::Signs;
 use crate::upstream::socket::Socket;
 
 /// A caller's socket.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
-    pulse: Rc<Pulse>,
+    signs: Arc<Signs>,
 }
 
 impl Stream {
-    /// Watches `socket` for `pulse`.
-    pub fn new(socket: Socket, pulse: Rc<Pulse>) -> Self {
-        Self { socket, pulse }
+    /// Watches `socket` and leaves `signs`.
+    pub fn new(socket: Socket, signs: Arc<Signs>) -> Self {
+        Self { socket, signs }
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Pending => self.pulse.write_blocked(),
-            Poll::Ready(_) => self.pulse.wrote(),
-        }
+        self.signs.written(result.is_ready());
         result
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.socket).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
-                self.pulse.read();
+                self.signs.read();
             } else if buf.remaining() > 0 {
-                self.pulse.read_closed();
+                self.signs.read_closed();
             }
         }
         result
@@ -48,7 +49,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.written(result)
     }

@@ -102,12 +102,27 @@ impl Worker {
     /// Whether there is more to do.
     fn follow(self: &Rc<Self>, command: Command) -> bool {
         match command {
-            Command::Listen { socket, configured, id, crowd, close } => match TcpListener::from_std(socket) {
+            Command::Listen {
+                socket,
+                configured,
+                id,
+                crowd,
+                close,
+            } => match TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let listener = Listener { worker: self.clone(), socket, configured, id, crowd, close };
+                    let listener = Listener {
+                        worker: self.clone(),
+                        socket,
+                        configured,
+                        id,
+                        crowd,
+                        close,
+                    };
                     tokio::task::spawn_local(listener.run());
                 }
-                Err(error) => tracing::error!(address = %configured, %error, "cannot watch a socket"),
+                Err(error) => {
+                    tracing::error!(address = %configured, %error, "cannot watch a socket")
+                }
             },
             Command::Leave => self.leaving.set(true),
             Command::CloseIdle => self.pulses.order(Order::Leave),

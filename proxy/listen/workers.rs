@@ -77,14 +77,22 @@ impl Workers {
     ///
     /// # Errors
     /// Where the system gives no thread or no event queue.
-    pub fn start(count: usize, live: &Live, ledger: &Arc<Ledger>, log: &AccessLog) -> io::Result<Self> {
+    pub fn start(
+        count: usize,
+        live: &Live,
+        ledger: &Arc<Ledger>,
+        log: &AccessLog,
+    ) -> io::Result<Self> {
         let (cut, _) = watch::channel(false);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (commands, orders) = mpsc::channel(COMMANDS);
-            let (live, ledger, log, cut) = (live.clone(), ledger.clone(), log.clone(), cut.subscribe());
+            let (live, ledger, pen, cut) =
+                (live.clone(), ledger.clone(), log.pen(), cut.subscribe());
             let runtime = move || {
-                let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                let built = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
                 let runtime = match built {
                     Ok(runtime) => runtime,
                     Err(error) => {
@@ -92,13 +100,27 @@ impl Workers {
                         return;
                     }
                 };
-                let log = Log::new(log);
-                runtime.block_on(Worker::run(Start { live, ledger: ledger.worker(index), log, commands: orders, cut }));
+                let log = Log::new(pen);
+                runtime.block_on(Worker::run(Start {
+                    live,
+                    ledger: ledger.worker(index),
+                    log,
+                    commands: orders,
+                    cut,
+                }));
             };
-            let handle = std::thread::Builder::new().name(format!("worker-{index}")).spawn(runtime)?;
+            let handle = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(runtime)?;
             threads.push(Thread { commands, handle });
         }
-        Ok(Self { threads, ledger: ledger.clone(), open: Vec::new(), closed: Vec::new(), cut })
+        Ok(Self {
+            threads,
+            ledger: ledger.clone(),
+            open: Vec::new(),
+            closed: Vec::new(),
+            cut,
+        })
     }
 
     /// How many there are.
@@ -113,7 +135,10 @@ impl Workers {
     pub fn bind(&self, wanted: &[config::Listener]) -> Result<Vec<Bound>, Vec<BindFailure>> {
         let mut bound = Vec::new();
         let mut failures = Vec::new();
-        for listener in wanted.iter().filter(|l| !self.open.iter().any(|o| o.configured == l.address)) {
+        for listener in wanted
+            .iter()
+            .filter(|l| !self.open.iter().any(|o| o.configured == l.address))
+        {
             match bind_all(listener, self.threads.len()) {
                 Ok(new) => bound.push(new),
                 Err(source) => failures.push(BindFailure {
@@ -123,7 +148,11 @@ impl Workers {
                 }),
             }
         }
-        if failures.is_empty() { Ok(bound) } else { Err(failures) }
+        if failures.is_empty() {
+            Ok(bound)
+        } else {
+            Err(failures)
+        }
     }
 
     /// Listens on what was bound and closes what is not wanted any more: queues are served, connections drain.
@@ -145,10 +174,18 @@ impl Workers {
                 let _ = thread.commands.send(command).await;
             }
             tracing::info!(listener = new.name, address = %new.bound, "listening");
-            self.open.push(Open { name: new.name, configured: new.configured, bound: new.bound, crowd, close });
+            self.open.push(Open {
+                name: new.name,
+                configured: new.configured,
+                bound: new.bound,
+                crowd,
+                close,
+            });
         }
-        let (stay, go): (Vec<_>, Vec<_>) =
-            self.open.drain(..).partition(|o| wanted.iter().any(|l| l.address == o.configured));
+        let (stay, go): (Vec<_>, Vec<_>) = self
+            .open
+            .drain(..)
+            .partition(|o| wanted.iter().any(|l| l.address == o.configured));
         self.open = stay;
         for gone in go {
             tracing::info!(listener = gone.name, address = %gone.bound, "no longer listening");
@@ -165,12 +202,20 @@ impl Workers {
 
     /// The names and the addresses that are listened on, with the ports that were given.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.open.iter().map(|o| (o.name.clone(), o.bound)).collect()
+        self.open
+            .iter()
+            .map(|o| (o.name.clone(), o.bound))
+            .collect()
     }
 
     /// Open connections of all listeners, also of those that were closed.
     pub fn connections(&self) -> usize {
-        self.open.iter().map(|o| &o.crowd).chain(&self.closed).map(|crowd| crowd.open()).sum()
+        self.open
+            .iter()
+            .map(|o| &o.crowd)
+            .chain(&self.closed)
+            .map(|crowd| crowd.open())
+            .sum()
     }
 
     /// Leaving begins: still accepting, but every answer asks its caller to close the connection.
@@ -198,8 +243,16 @@ impl Workers {
         self.cut.send_replace(true);
         self.tell(|| Command::Stop).await;
         let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(|t| t.handle.join()).collect::<Vec<_>>());
-        if joined.await.is_ok_and(|ends| ends.iter().any(Result::is_err)) {
+        let joined = tokio::task::spawn_blocking(move || {
+            threads
+                .into_iter()
+                .map(|t| t.handle.join())
+                .collect::<Vec<_>>()
+        });
+        if joined
+            .await
+            .is_ok_and(|ends| ends.iter().any(Result::is_err))
+        {
             tracing::error!("a worker had panicked");
         }
     }
@@ -217,12 +270,23 @@ fn bind_all(listener: &config::Listener, workers: usize) -> io::Result<Bound> {
     let probe = bind_one(listener.address, false)?;
     let address = probe.local_addr()?;
     drop(probe);
-    let sockets = (0..workers).map(|_| bind_one(address, true)).collect::<io::Result<Vec<_>>>()?;
-    Ok(Bound { name: listener.name.clone(), configured: listener.address, bound: address, sockets })
+    let sockets = (0..workers)
+        .map(|_| bind_one(address, true))
+        .collect::<io::Result<Vec<_>>>()?;
+    Ok(Bound {
+        name: listener.name.clone(),
+        configured: listener.address,
+        bound: address,
+        sockets,
+    })
 }
 
 fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;

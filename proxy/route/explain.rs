@@ -98,6 +98,14 @@ impl Table {
         }
     }
 
+    /// What gave a choice its slot, in words: `header x-user-id`, `random`; `None` where no slot was asked for.
+    pub fn key_source_name(&self, choice: &Choice) -> Option<String> {
+        match &self.routes.get(choice.route)?.action {
+            Action::Forward(forward) => self.key_source(forward, choice),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
     fn key_source(&self, forward: &Forward, choice: &Choice) -> Option<String> {
         let by = choice
             .rule

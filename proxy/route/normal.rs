@@ -55,7 +55,9 @@ fn decode(path: &[u8], encoded_slash: bool) -> Result<String, BadPath> {
         match byte {
             b'\\' | 0 => return Err(BadPath::Malformed),
             b'%' => {
-                let [high, low, tail @ ..] = tail else { return Err(BadPath::Malformed) };
+                let [high, low, tail @ ..] = tail else {
+                    return Err(BadPath::Malformed);
+                };
                 rest = tail;
                 match (hex(*high)? << 4) | hex(*low)? {
                     0 => return Err(BadPath::Malformed),
@@ -71,7 +73,10 @@ fn decode(path: &[u8], encoded_slash: bool) -> Result<String, BadPath> {
 }
 
 fn hex(digit: u8) -> Result<u8, BadPath> {
-    (digit as char).to_digit(16).map(|d| d as u8).ok_or(BadPath::Malformed)
+    (digit as char)
+        .to_digit(16)
+        .map(|d| d as u8)
+        .ok_or(BadPath::Malformed)
 }
 
 /// RFC 3986 §5.2.4, with runs of slashes taken as one.
@@ -125,7 +130,11 @@ mod tests {
             ("/a..b", "/a..b"),
             ("/...", "/..."),
         ] {
-            assert_eq!(normalise(written, false).as_deref(), Ok(normal), "{written}");
+            assert_eq!(
+                normalise(written, false).as_deref(),
+                Ok(normal),
+                "{written}"
+            );
         }
     }
 
@@ -139,7 +148,11 @@ mod tests {
     #[test]
     fn what_is_no_path_is_refused() {
         for written in ["/%", "/%4", "/%zz", "/a%00", "/a\\b", "a/b", ""] {
-            assert_eq!(normalise(written, true), Err(BadPath::Malformed), "{written}");
+            assert_eq!(
+                normalise(written, true),
+                Err(BadPath::Malformed),
+                "{written}"
+            );
         }
     }
 

@@ -40,7 +40,9 @@ impl Edits {
     pub fn compile(edits: &config::HeaderEdits) -> Self {
         let name = |n: &String| HeaderName::from_bytes(n.as_bytes()).ok();
         let pairs = |list: &[(String, config::HeaderTemplate)]| {
-            list.iter().filter_map(|(n, v)| Some((name(n)?, Value::compile(&v.0)?))).collect()
+            list.iter()
+                .filter_map(|(n, v)| Some((name(n)?, Value::compile(&v.0)?)))
+                .collect()
         };
         Self {
             remove: edits.remove.iter().filter_map(name).collect(),

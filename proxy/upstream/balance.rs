@@ -21,7 +21,11 @@ impl Balancer {
     /// The worker's pools for the endpoints of `version`.
     pub fn new(version: &Version, pools: &Pools) -> Self {
         Self {
-            pools: version.endpoints.iter().map(|e| pools.pool(version, e)).collect(),
+            pools: version
+                .endpoints
+                .iter()
+                .map(|e| pools.pool(version, e))
+                .collect(),
             policy: version.balance,
             next: Cell::new(0),
         }
@@ -33,7 +37,12 @@ impl Balancer {
     }
 
     /// A hold on a healthy endpoint, on another than `avoid` where there is one; `None` when none is healthy.
-    pub fn pick(&self, now: Instant, avoid: Option<u64>, chance: impl FnMut() -> u64) -> Option<Lease> {
+    pub fn pick(
+        &self,
+        now: Instant,
+        avoid: Option<u64>,
+        chance: impl FnMut() -> u64,
+    ) -> Option<Lease> {
         let pool = match &self.pools[..] {
             // One endpoint is the sidecar's case, and needs no choice.
             [one] => Some(one).filter(|p| p.endpoint.is_healthy(now)),
@@ -56,7 +65,9 @@ fn choose<'a>(
     match policy {
         Balance::RoundRobin => {
             let start = next.get();
-            let turn = (0..pools.len()).map(|i| (start + i) % pools.len()).find(|i| fits(&pools[*i]))?;
+            let turn = (0..pools.len())
+                .map(|i| (start + i) % pools.len())
+                .find(|i| fits(&pools[*i]))?;
             next.set((turn + 1) % pools.len());
             Some(&pools[turn])
         }
@@ -93,8 +104,14 @@ mod tests {
     fn version(policy: Balance, endpoints: u16) -> (Version, Pools) {
         let ledger = Ledger::new(1);
         let id = ledger.version("app", "v1");
-        let address = |port| config::EndpointAddress::Ip(std::net::Ipv4Addr::LOCALHOST.into(), port);
-        let endpoint = |port| Arc::new(super::super::Endpoint::new(address(port), config::Protocol::Http1));
+        let address =
+            |port| config::EndpointAddress::Ip(std::net::Ipv4Addr::LOCALHOST.into(), port);
+        let endpoint = |port| {
+            Arc::new(super::super::Endpoint::new(
+                address(port),
+                config::Protocol::Http1,
+            ))
+        };
         let pool = config::Pool {
             max_per_endpoint: std::num::NonZeroUsize::MIN,
             idle: std::time::Duration::from_secs(4),
@@ -117,7 +134,11 @@ mod tests {
         let (version, pools) = version(Balance::RoundRobin, 3);
         version.endpoints[1].set_probe(false);
         let balancer = Balancer::new(&version, &pools);
-        let turn = || balancer.pick(Instant::now(), None, || 0).map(|l| l.endpoint().id);
+        let turn = || {
+            balancer
+                .pick(Instant::now(), None, || 0)
+                .map(|l| l.endpoint().id)
+        };
         let ids: Vec<_> = version.endpoints.iter().map(|e| Some(e.id)).collect();
         assert_eq!([turn(), turn(), turn()], [ids[0], ids[2], ids[0]]);
     }
@@ -127,9 +148,13 @@ mod tests {
         let (version, pools) = version(Balance::LeastRequest, 2);
         let balancer = Balancer::new(&version, &pools);
         let mut random = fastrand::Rng::with_seed(1);
-        let held: Vec<_> =
-            (0..100).filter_map(|_| balancer.pick(Instant::now(), None, || random.u64(..))).collect();
-        let of_first = held.iter().filter(|l| l.endpoint().id == version.endpoints[0].id).count();
+        let held: Vec<_> = (0..100)
+            .filter_map(|_| balancer.pick(Instant::now(), None, || random.u64(..)))
+            .collect();
+        let of_first = held
+            .iter()
+            .filter(|l| l.endpoint().id == version.endpoints[0].id)
+            .count();
         assert_eq!(of_first, 50, "two endpoints stay level");
     }
 
@@ -137,7 +162,11 @@ mod tests {
     fn nobody_healthy_is_nobody() {
         let (version, pools) = version(Balance::LeastRequest, 2);
         version.endpoints.iter().for_each(|e| e.set_probe(false));
-        assert!(Balancer::new(&version, &pools).pick(Instant::now(), None, || 7).is_none());
+        assert!(
+            Balancer::new(&version, &pools)
+                .pick(Instant::now(), None, || 7)
+                .is_none()
+        );
     }
 
     #[test]
@@ -146,10 +175,15 @@ mod tests {
         let balancer = Balancer::new(&version, &pools);
         let first = version.endpoints[0].id;
         for draw in 0..64u64 {
-            let lease = balancer.pick(Instant::now(), Some(first), || draw << 58 | draw).expect("two are healthy");
+            let lease = balancer
+                .pick(Instant::now(), Some(first), || draw << 58 | draw)
+                .expect("two are healthy");
             assert_ne!(lease.endpoint().id, first);
         }
         version.endpoints[1].set_probe(false);
-        assert!(balancer.pick(Instant::now(), Some(first), || 0).is_some(), "the same one is better than none");
+        assert!(
+            balancer.pick(Instant::now(), Some(first), || 0).is_some(),
+            "the same one is better than none"
+        );
     }
 }

@@ -113,7 +113,13 @@ impl Outbound {
         stripped: Option<Arc<[HeaderName]>>,
     ) -> Self {
         let left = limit.unwrap_or(u64::MAX);
-        Self::Stream(Box::new(Upload { inner, left, idle: Idle::new(Some(idle)), watch, stripped }))
+        Self::Stream(Box::new(Upload {
+            inner,
+            left,
+            idle: Idle::new(Some(idle)),
+            watch,
+            stripped,
+        }))
     }
 }
 
@@ -176,7 +182,9 @@ impl Body for Outbound {
                 }
                 if let Some(data) = frame.data_ref() {
                     let len = data.len() as u64;
-                    let Some(left) = upload.left.checked_sub(len) else { return upload.end(UploadState::TooLarge) };
+                    let Some(left) = upload.left.checked_sub(len) else {
+                        return upload.end(UploadState::TooLarge);
+                    };
                     upload.left = left;
                     upload.watch.bytes.set(upload.watch.bytes.get() + len);
                 }

@@ -1,7 +1,10 @@
 //! A new connection to an endpoint: a place among the allowed ones, the socket, the HTTP handshake, all under one bound.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,8 @@ const ANSWER_HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// HTTP/2 flow-control windows toward a version: large enough to keep a fast link busy, small enough to bound memory.
 const H2_STREAM_WINDOW: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// Streams of an HTTP/2 connection before the endpoint has said how many it allows (RFC 9113 §6.5.2 advises 100).
+const H2_STREAMS: usize = 100;
 /// What one HTTP/2 stream may buffer of a request's body.
 const H2_SEND_BUFFER: usize = 64 * 1024;
 
@@ -45,10 +50,19 @@ pub struct Place {
 
 impl Place {
     /// Takes a place, if one of `max` is free.
-    pub fn take(endpoint: &Arc<Endpoint>, max: usize, ledger: &WorkerLedger, version: VersionId) -> Option<Self> {
+    pub fn take(
+        endpoint: &Arc<Endpoint>,
+        max: usize,
+        ledger: &WorkerLedger,
+        version: VersionId,
+    ) -> Option<Self> {
         endpoint.take_place(max).then(|| {
             ledger.upstream_connections(version, 1);
-            Self { endpoint: endpoint.clone(), ledger: ledger.clone(), version }
+            Self {
+                endpoint: endpoint.clone(),
+                ledger: ledger.clone(),
+                version,
+            }
         })
     }
 }
@@ -79,7 +93,10 @@ where
 ///
 /// # Errors
 /// As [`ConnectError`] says.
-pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<http1::SendRequest<Outbound>, ConnectError> {
+pub async fn http1(
+    place: &Rc<Place>,
+    bound: Duration,
+) -> Result<http1::SendRequest<Outbound>, ConnectError> {
     let handshake = async {
         let socket = dial(&place.endpoint.address).await?;
         let (sender, connection) = http1::Builder::new()
@@ -100,11 +117,14 @@ pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<http1::SendRequ
     Ok(sender)
 }
 
-/// Connects and speaks HTTP/2 by prior knowledge (RFC 9113 §3.3).
+/// Connects and speaks HTTP/2 by prior knowledge (RFC 9113 §3.3). The cell tells how many streams the endpoint allows.
 ///
 /// # Errors
 /// As [`ConnectError`] says.
-pub async fn h2c(place: &Rc<Place>, bound: Duration) -> Result<http2::SendRequest<Outbound>, ConnectError> {
+pub async fn h2c(
+    place: &Rc<Place>,
+    bound: Duration,
+) -> Result<(http2::SendRequest<Outbound>, Rc<Cell<usize>>), ConnectError> {
     let handshake = async {
         let socket = dial(&place.endpoint.address).await?;
         http2::Builder::new(Local)
@@ -116,15 +136,22 @@ pub async fn h2c(place: &Rc<Place>, bound: Duration) -> Result<http2::SendReques
             .await
             .map_err(io::Error::other)
     };
-    let (sender, connection) = within(bound, &place.endpoint, handshake).await?;
+    let (sender, mut connection) = within(bound, &place.endpoint, handshake).await?;
     let place = place.clone();
+    let streams = Rc::new(Cell::new(H2_STREAMS));
+    let told = streams.clone();
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        let driven = poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            told.set(connection.current_max_send_streams());
+            polled
+        });
+        if let Err(error) = driven.await {
             tracing::debug!(endpoint = %place.endpoint.address, %error, "connection to a version ended");
         }
         drop(place);
     });
-    Ok(sender)
+    Ok((sender, streams))
 }
 
 pub(super) async fn dial(address: &EndpointAddress) -> io::Result<Socket> {

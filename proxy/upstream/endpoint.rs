@@ -76,14 +76,19 @@ impl Endpoint {
 
     /// It failed; the length of the run of failures so far.
     pub fn failed(&self) -> u32 {
-        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        self.failures
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1)
     }
 
     /// Takes it out until `now + duration`; the run of failures begins anew after it.
     pub fn eject(&self, now: Instant, duration: Duration) {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.failures.store(0, Ordering::Relaxed);
-        self.ejected_until.store(self.millis(now).saturating_add(millis).max(1), Ordering::Relaxed);
+        self.ejected_until.store(
+            self.millis(now).saturating_add(millis).max(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// Connections that the process holds to it.
@@ -94,7 +99,9 @@ impl Endpoint {
     /// Takes a place among `max` connections, if there is one.
     pub(super) fn take_place(&self, max: usize) -> bool {
         let below = |open| if open < max { Some(open + 1) } else { None };
-        self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
+            .is_ok()
     }
 
     pub(super) fn leave_place(&self) {

@@ -33,11 +33,17 @@ impl From<ConnectError> for FailureKind {
 ///
 /// # Errors
 /// [`Unanswered`], with the request where it never left.
-pub async fn forward(lease: &mut Lease, request: Request<Outbound>) -> Result<Response<Incoming>, Unanswered> {
+pub async fn forward(
+    lease: &mut Lease,
+    request: Request<Outbound>,
+) -> Result<Response<Incoming>, Unanswered> {
     match lease.sender() {
         Some(Sender::Http1(sender)) => sender.try_send_request(request).await.map_err(unanswered),
         Some(Sender::H2c(mut sender)) => sender.try_send_request(request).await.map_err(unanswered),
-        None => Err(Unanswered { kind: FailureKind::Connect, unsent: Some(Box::new(request)) }),
+        None => Err(Unanswered {
+            kind: FailureKind::Connect,
+            unsent: Some(Box::new(request)),
+        }),
     }
 }
 
@@ -45,6 +51,10 @@ fn unanswered(mut error: TrySendError<Request<Outbound>>) -> Unanswered {
     let unsent = error.take_message().map(Box::new);
     let cause = error.error();
     tracing::debug!(error = ?cause, "a try failed");
-    let kind = if cause.is_parse() || cause.is_parse_too_large() { FailureKind::Garbage } else { FailureKind::Reset };
+    let kind = if cause.is_parse() || cause.is_parse_too_large() {
+        FailureKind::Garbage
+    } else {
+        FailureKind::Reset
+    };
     Unanswered { kind, unsent }
 }

@@ -19,8 +19,6 @@ use crate::record::{VersionId, WorkerLedger};
 const WAITING: usize = 1024;
 /// A place freed by another worker is noticed within this.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-/// Streams of an HTTP/2 connection before the endpoint has said how many it allows (RFC 9113 §6.5.2 advises 100).
-const H2_STREAMS: usize = 100;
 /// How long a connection may take to become free after its answer has ended.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -34,7 +32,10 @@ pub struct Pools {
 impl Pools {
     /// No pool yet.
     pub fn new(ledger: WorkerLedger) -> Self {
-        Self { ledger, by_endpoint: RefCell::default() }
+        Self {
+            ledger,
+            by_endpoint: RefCell::default(),
+        }
     }
 
     /// The pool of an endpoint of `version`, made where there is none, with the version's settings from now on.
@@ -71,7 +72,10 @@ impl Pools {
 
     /// Closes connections that nobody has used for `pool.idle`.
     pub fn sweep(&self, now: Instant) {
-        self.by_endpoint.borrow().values().for_each(|pool| pool.sweep(now));
+        self.by_endpoint
+            .borrow()
+            .values()
+            .for_each(|pool| pool.sweep(now));
     }
 }
 
@@ -106,6 +110,8 @@ struct Unused {
 struct Shared {
     sender: http2::SendRequest<Outbound>,
     streams: Cell<usize>,
+    /// Streams that the endpoint allows.
+    allowed: Rc<Cell<usize>>,
     /// When the last stream ended.
     since: Cell<Instant>,
     _place: Rc<Place>,
@@ -113,11 +119,7 @@ struct Shared {
 
 impl Shared {
     fn has_room(&self) -> bool {
-        let allowed = match self.sender.current_max_send_streams() {
-            0 => H2_STREAMS,
-            told => told,
-        };
-        !self.sender.is_closed() && self.streams.get() < allowed
+        !self.sender.is_closed() && self.streams.get() < self.allowed.get()
     }
 }
 
@@ -130,7 +132,11 @@ impl Pool {
     /// A hold on the endpoint for one request, counted from now; it has no connection yet.
     pub fn lease(self: &Rc<Self>) -> Lease {
         self.in_flight.set(self.in_flight.get() + 1);
-        Lease { pool: self.clone(), link: Link::None, reused: false }
+        Lease {
+            pool: self.clone(),
+            link: Link::None,
+            reused: false,
+        }
     }
 
     fn take_idle(&self) -> Option<Unused> {
@@ -148,14 +154,21 @@ impl Pool {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|s| !s.sender.is_closed());
         // The busiest with room, so that the others can go idle.
-        let best = shared.iter().filter(|s| s.has_room()).max_by_key(|s| s.streams.get())?;
+        let best = shared
+            .iter()
+            .filter(|s| s.has_room())
+            .max_by_key(|s| s.streams.get())?;
         best.streams.set(best.streams.get() + 1);
         Some(best.clone())
     }
 
     fn give_back(&self, sender: http1::SendRequest<Outbound>, place: Rc<Place>) {
         if !self.closed.get() {
-            self.idle.borrow_mut().push_back(Unused { sender, place, since: Instant::now() });
+            self.idle.borrow_mut().push_back(Unused {
+                sender,
+                place,
+                since: Instant::now(),
+            });
         }
         self.freed.notify_one();
     }
@@ -169,13 +182,19 @@ impl Pool {
     fn sweep(&self, now: Instant) {
         let limit = self.settings.get().idle;
         let mut idle = self.idle.borrow_mut();
-        while idle.front().is_some_and(|u| now.saturating_duration_since(u.since) >= limit) {
+        while idle
+            .front()
+            .is_some_and(|u| now.saturating_duration_since(u.since) >= limit)
+        {
             idle.pop_front();
         }
         idle.retain(|u| !u.sender.is_closed());
-        let stays =
-            |s: &Rc<Shared>| s.streams.get() > 0 || now.saturating_duration_since(s.since.get()) < limit;
-        self.shared.borrow_mut().retain(|s| !s.sender.is_closed() && stays(s));
+        let stays = |s: &Rc<Shared>| {
+            s.streams.get() > 0 || now.saturating_duration_since(s.since.get()) < limit
+        };
+        self.shared
+            .borrow_mut()
+            .retain(|s| !s.sender.is_closed() && stays(s));
     }
 
     /// A place for one more connection, or a connection that came free while waiting for one.
@@ -285,7 +304,9 @@ impl Lease {
     }
 
     fn reuse(&mut self) -> bool {
-        let Some(unused) = self.pool.take_idle() else { return false };
+        let Some(unused) = self.pool.take_idle() else {
+            return false;
+        };
         self.link = Link::Http1(unused.sender, unused.place);
         self.reused = true;
         true
@@ -299,12 +320,21 @@ impl Lease {
                 self.reused = true;
                 return Ok(());
             }
-            let Some(place) = pool.place_or(|| pool.shared.borrow().iter().any(|s| s.has_room())).await? else {
+            let Some(place) = pool
+                .place_or(|| pool.shared.borrow().iter().any(|s| s.has_room()))
+                .await?
+            else {
                 continue;
             };
-            let sender = connect::h2c(&place, pool.settings.get().connect).await?;
+            let (sender, allowed) = connect::h2c(&place, pool.settings.get().connect).await?;
             let since = Cell::new(Instant::now());
-            let shared = Rc::new(Shared { sender, streams: Cell::new(1), since, _place: place });
+            let shared = Rc::new(Shared {
+                sender,
+                streams: Cell::new(1),
+                allowed,
+                since,
+                _place: place,
+            });
             if !pool.closed.get() {
                 pool.shared.borrow_mut().push(shared.clone());
             }

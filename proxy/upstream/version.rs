@@ -29,7 +29,12 @@ pub struct Version {
 
 impl Version {
     /// Compiles a version, taking over the endpoints of `old` that stay.
-    pub fn new(service: &config::Service, version: &config::Version, id: VersionId, old: Option<&Self>) -> Self {
+    pub fn new(
+        service: &config::Service,
+        version: &config::Version,
+        id: VersionId,
+        old: Option<&Self>,
+    ) -> Self {
         let keep = |address: &config::EndpointAddress| {
             old.into_iter()
                 .flat_map(|old| &old.endpoints)
@@ -56,18 +61,25 @@ impl Version {
             && self.pool == other.pool
             && self.health == other.health
             && self.endpoints.len() == other.endpoints.len()
-            && self.endpoints.iter().zip(&other.endpoints).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self
+                .endpoints
+                .iter()
+                .zip(&other.endpoints)
+                .all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     /// A request to `endpoint` failed by the version's fault: takes the endpoint out where passive health says so.
     pub fn endpoint_failed(&self, endpoint: &Endpoint, now: Instant) {
-        let Some(passive) = &self.health.passive else { return };
+        let Some(passive) = &self.health.passive else {
+            return;
+        };
         if endpoint.failed() < passive.consecutive_failures.get() || endpoint.is_ejected(now) {
             return;
         }
         let ejected = self.endpoints.iter().filter(|e| e.is_ejected(now)).count();
         let all = self.endpoints.len() as u64;
-        let allowed = all * u64::from(passive.max_ejected.parts()) / u64::from(config::units::PARTS);
+        let allowed =
+            all * u64::from(passive.max_ejected.parts()) / u64::from(config::units::PARTS);
         if (ejected as u64) < allowed {
             endpoint.eject(now, passive.eject_for);
             tracing::warn!(
