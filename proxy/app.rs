@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_config::watch::Watch;
-use tidegate_config::{self as config, Config, Loaded, Problem};
+use tidegate_config::{self as config, Config, Loaded, Problem, Watch};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 

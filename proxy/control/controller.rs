@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tidegate_config::watch::Watch;
-use tidegate_config::{self as config, Config, Loaded, Problem, Severity};
+use tidegate_config::{self as config, Config, Loaded, Problem, Severity, Watch};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admin::api::Api;
