@@ -34,8 +34,6 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The file.
     pub config: PathBuf,
-    /// Where state is kept; `None` is nowhere said.
-    pub state_dir: Option<PathBuf>,
 }
 
 /// Something that the world outside wants of the process.
@@ -121,18 +119,27 @@ impl App {
         let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), 1));
         let (admin_door, probe_door) = bind_admin(&config, &file)?;
 
-        let regions = machine::open_regions(&config, &file).map_err(|problem| StartError::Problems(vec![*problem]))?;
+        let regions = machine::open_regions(&config, &file)
+            .map_err(|problem| StartError::Problems(vec![*problem]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
         let access_log = AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?;
         let opened = access_log.reconfigure(config.access_log.as_ref());
-        opened.map_err(|error| StartError::Machine(vec![machine::cannot_open_log(&file, &error)]))?;
-        let workers = Workers::start(count.get(), &live, &ledger, &access_log).map_err(StartError::Threads)?;
+        opened
+            .map_err(|error| StartError::Machine(vec![machine::cannot_open_log(&file, &error)]))?;
+        let workers = Workers::start(count.get(), &live, &ledger, &access_log)
+            .map_err(StartError::Threads)?;
 
         let problems = read.problems.clone();
-        let first = FileState { ok: true, revision: 1, loaded_at: Timestamp::now(), problems };
+        let first = FileState {
+            ok: true,
+            revision: 1,
+            loaded_at: Timestamp::now(),
+            problems,
+        };
         let standing = Arc::new(Standing::new(&file, first));
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
-        let (admin_address, probes_address) = (admin_door.address(), probe_door.as_ref().map(Door::address));
+        let (admin_address, probes_address) =
+            (admin_door.address(), probe_door.as_ref().map(Door::address));
         let api = Api::new(Parts {
             live: live.clone(),
             ledger: Arc::clone(&ledger),
@@ -153,7 +160,11 @@ impl App {
         let mut probes = Probes::default();
         probes.follow(live.current().services.iter().flatten());
         standing.enter(Phase::Serving);
-        tracing::info!(revision = 1, workers = count, "revision 1 in force: every listener is bound");
+        tracing::info!(
+            revision = 1,
+            workers = count,
+            "revision 1 in force: every listener is bound"
+        );
         let controller = Controller {
             watch: Watch::start(&file, &read),
             live,
@@ -166,9 +177,20 @@ impl App {
             fixed: Fixed::of(&config),
             api,
             probe_server,
-            accepted: Accepted { fingerprint: read.fingerprint, warnings: read.problems },
+            accepted: Accepted {
+                fingerprint: read.fingerprint,
+                warnings: read.problems,
+            },
         };
-        Ok(Bound { addresses, admin_address, probes_address, controller, orders, waiting, _admin: admin })
+        Ok(Bound {
+            addresses,
+            admin_address,
+            probes_address,
+            controller,
+            orders,
+            waiting,
+            _admin: admin,
+        })
     }
 }
 
@@ -199,7 +221,13 @@ impl Bound {
     }
 
     async fn drain(self, mut signals: mpsc::Receiver<Signal>) -> End {
-        let Controller { live, standing, access_log, doors: WorkerDoors(mut workers), .. } = self.controller;
+        let Controller {
+            live,
+            standing,
+            access_log,
+            doors: WorkerDoors(mut workers),
+            ..
+        } = self.controller;
         let config::Drain { min, max } = live.current().config.runtime.drain;
         // Whoever waits for a reload is told that there will be none.
         drop(self.waiting);
@@ -274,8 +302,13 @@ impl Doors for WorkerDoors {
 
 /// The file, which must be right at the start, and what reading it found.
 fn load(file: &Path) -> Result<(Arc<Config>, Loaded), StartError> {
-    let mut loaded = config::load(file).map_err(|source| StartError::Unreadable { file: file.to_owned(), source })?;
-    let Some(config) = loaded.config.take() else { return Err(StartError::Problems(loaded.problems)) };
+    let mut loaded = config::load(file).map_err(|source| StartError::Unreadable {
+        file: file.to_owned(),
+        source,
+    })?;
+    let Some(config) = loaded.config.take() else {
+        return Err(StartError::Problems(loaded.problems));
+    };
     loaded.problems.iter().for_each(controller::tell);
     Ok((Arc::new(config), loaded))
 }
@@ -284,15 +317,23 @@ fn load(file: &Path) -> Result<(Arc<Config>, Loaded), StartError> {
 fn bind_admin(config: &Config, file: &Path) -> Result<(Door, Option<Door>), StartError> {
     let address = config.admin.address;
     let admin = Door::bind(address).map_err(|source| StartError::Admin { address, source })?;
-    let Some(address) = config.admin.probes else { return Ok((admin, None)) };
+    let Some(address) = config.admin.probes else {
+        return Ok((admin, None));
+    };
     match Door::bind(address) {
         Ok(probes) => Ok((admin, Some(probes))),
-        Err(error) => Err(StartError::Machine(vec![machine::cannot_bind_probes(file, address, &error)])),
+        Err(error) => Err(StartError::Machine(vec![machine::cannot_bind_probes(
+            file, address, &error,
+        )])),
     }
 }
 
 /// All listeners, or none and no workers.
-async fn open_listeners(workers: Workers, config: &Config, file: &Path) -> Result<WorkerDoors, StartError> {
+async fn open_listeners(
+    workers: Workers,
+    config: &Config,
+    file: &Path,
+) -> Result<WorkerDoors, StartError> {
     let mut doors = WorkerDoors(workers);
     match doors.bind(&config.listeners) {
         Ok(bound) => {
@@ -301,7 +342,12 @@ async fn open_listeners(workers: Workers, config: &Config, file: &Path) -> Resul
         }
         Err(failures) => {
             doors.0.stop().await;
-            Err(StartError::Machine(failures.iter().map(|failure| failure.problem(file)).collect()))
+            Err(StartError::Machine(
+                failures
+                    .iter()
+                    .map(|failure| failure.problem(file))
+                    .collect(),
+            ))
         }
     }
 }

@@ -15,5 +15,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that it was built from, or `unknown`.
 pub const COMMIT: &str = env!("TIDEGATE_COMMIT");
 /// Version, commit and build profile in one line.
-pub const VERSION_LINE: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("TIDEGATE_COMMIT"), ", ", env!("TIDEGATE_PROFILE"), " build)");
+pub const VERSION_LINE: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("TIDEGATE_COMMIT"),
+    ", ",
+    env!("TIDEGATE_PROFILE"),
+    " build)"
+);

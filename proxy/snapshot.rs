@@ -87,7 +87,10 @@ impl Listener {
         plain != name
             && (self.stripped.iter().any(|s| s.as_str() == plain)
                 || plain.starts_with("x-forwarded-")
-                || matches!(plain.as_str(), "transfer-encoding" | "content-length" | "x-real-ip"))
+                || matches!(
+                    plain.as_str(),
+                    "transfer-encoding" | "content-length" | "x-real-ip"
+                ))
     }
 }
 

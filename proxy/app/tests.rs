@@ -107,7 +107,6 @@ fn write(folder: &Path, file: &str) {
 async fn bind(folder: &Path) -> Result<Bound, StartError> {
     App::bind(Options {
         config: folder.join("tidegate.yaml"),
-        state_dir: None,
     })
     .await
 }
@@ -429,7 +428,11 @@ async fn foreign_hosts_and_pages_reach_nothing() {
 #[tokio::test]
 async fn tokens_open_what_their_role_may() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tokens"), "viewer:see\nadmin:all\n").unwrap();
+    std::fs::write(
+        folder.path().join("tokens"),
+        "viewer:may-see-all\nadmin:may-do-all\n",
+    )
+    .unwrap();
     let address = "admin: { address: \"127.0.0.1:0\"";
     let file = FILE.replace(address, &format!("{address}, tokens_file: tokens"));
     let app = Running::start_in(folder, &file).await;
@@ -438,11 +441,21 @@ async fn tokens_open_what_their_role_may() {
         ("/readyz", Method::GET, None, 200),
         ("/metrics", Method::GET, None, 401),
         ("/nowhere", Method::GET, None, 401),
-        ("/nowhere", Method::GET, Some("see"), 404),
-        ("/metrics", Method::GET, Some("see"), 200),
-        ("/api/v1/status", Method::GET, Some("no"), 401),
-        ("/api/v1/config/reload", Method::POST, Some("see"), 403),
-        ("/api/v1/config/reload", Method::POST, Some("all"), 200),
+        ("/nowhere", Method::GET, Some("may-see-all"), 404),
+        ("/metrics", Method::GET, Some("may-see-all"), 200),
+        ("/api/v1/status", Method::GET, Some("nobodys-token"), 401),
+        (
+            "/api/v1/config/reload",
+            Method::POST,
+            Some("may-see-all"),
+            403,
+        ),
+        (
+            "/api/v1/config/reload",
+            Method::POST,
+            Some("may-do-all"),
+            200,
+        ),
     ] {
         let line = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = line
@@ -535,4 +548,112 @@ async fn a_second_signal_leaves_at_once() {
     .expect("readiness says no while draining");
     assert_eq!(app.get("/healthz").await.status, 200, "alive to the end");
     assert_eq!(app.leave().await, End::AtOnce);
+}
+
+#[tokio::test]
+async fn an_edit_of_the_file_is_in_force_within_a_second_and_sighup_and_sigusr1_are_heard() {
+    let app = Running::start(FILE).await;
+    let start = std::time::Instant::now();
+    write(
+        app.folder.path(),
+        &FILE.replace("v1: 90%, v2: 10%", "v1: 75%, v2: 25%"),
+    );
+    let revision = async |wanted: u64| {
+        while app.get("/api/v1/config").await.json["revision"] != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, revision(2))
+        .await
+        .expect("the edit is noticed");
+    assert!(
+        start.elapsed() < Duration::from_millis(1200),
+        "it took {:?}",
+        start.elapsed()
+    );
+    write(app.folder.path(), FILE);
+    app.signals.send(Signal::Reload).await.unwrap();
+    app.signals.send(Signal::ReopenLog).await.unwrap();
+    tokio::time::timeout(PATIENCE, revision(3))
+        .await
+        .expect("the signal is heard");
+    assert_eq!(app.leave().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_probed_endpoint_goes_and_comes_back_and_is_trusted_once_nobody_probes() {
+    let sick = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let backend = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = backend.local_addr().unwrap();
+    let told = Arc::clone(&sick);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = backend.accept().await.unwrap();
+            let status = if told.load(std::sync::atomic::Ordering::Relaxed) {
+                "500 No"
+            } else {
+                "204 Yes"
+            };
+            let mut asked = [0; 1024];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut asked).await;
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        }
+    });
+    let probed = FILE.replace("127.0.0.1:9", &address.to_string()).replace(
+        "    stable: v1\n",
+        "    stable: v1\n    health: { active: { path: /up, interval: 20ms, timeout: 5s, healthy_after: 2 } }\n",
+    );
+    let app = Running::start(&probed).await;
+    let healthy = async |wanted: bool| {
+        while app.get("/api/v1/status").await.json["services"][0]["versions"][0]["endpoints"][0]["healthy"]
+            != wanted
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, healthy(false))
+        .await
+        .expect("a sick one is noticed");
+    sick.store(false, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::timeout(PATIENCE, healthy(true))
+        .await
+        .expect("a well one is noticed");
+    sick.store(true, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::timeout(PATIENCE, healthy(false))
+        .await
+        .expect("sick again");
+    let unprobed = FILE.replace("127.0.0.1:9", &address.to_string());
+    assert_eq!(app.reload(&unprobed).await.status, 200);
+    tokio::time::timeout(PATIENCE, healthy(true))
+        .await
+        .expect("an old verdict does not stay for ever");
+}
+
+#[tokio::test]
+async fn an_identity_header_of_an_outsider_counts_only_where_it_is_trusted() {
+    let edge = FILE
+        .replace(
+            "services:",
+            "identity: { user: [{ header: x-user-id }] }\nservices:",
+        )
+        .replace("by: random", "by: user");
+    let app = Running::start(&edge).await;
+    let ask = async |more: &str| {
+        let body = format!(r#"{{"url":"/","headers":{{"X-User-Id":"alice"}}{more}}}"#);
+        app.ask(Method::POST, "/api/v1/explain", &[], &body)
+            .await
+            .json
+    };
+    assert_eq!(
+        ask("").await["slot"],
+        Value::Null,
+        "an edge listener strips it"
+    );
+    let trusted = ask(r#","trusted":true"#).await;
+    assert_eq!(
+        (&trusted["slot"].is_u64(), &trusted["key_source"]),
+        (&true, &"header x-user-id".into()),
+        "{trusted}"
+    );
 }

@@ -10,6 +10,8 @@ use super::output::{self, Format};
 
 /// More than any file that people write; a mistaken `check -` of a disk must end.
 const STDIN_BYTES: u64 = 64 << 20;
+/// What standard input is called in problems.
+const STDIN: &str = "<stdin>";
 
 /// The arguments of `tidegate check`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +52,7 @@ impl Check {
             .count();
         let text = match self.format {
             Format::Json => serde_json::to_string_pretty(&loaded.problems)? + "\n",
-            Format::Text => told(&self.file, &loaded, errors, output::colours(&io::stdout())),
+            Format::Text => told(self.name(), &loaded, errors, output::colours(&io::stdout())),
         };
         output::print(&text)?;
         Ok(if loaded.config.is_some() {
@@ -58,6 +60,16 @@ impl Check {
         } else {
             Exit::NO
         })
+    }
+}
+
+impl Check {
+    fn name(&self) -> &Path {
+        if self.file == Path::new("-") {
+            Path::new(STDIN)
+        } else {
+            &self.file
+        }
     }
 }
 
@@ -70,7 +82,7 @@ fn read(file: &Path) -> io::Result<Loaded> {
         .lock()
         .take(STDIN_BYTES)
         .read_to_end(&mut text)?;
-    Ok(config::parse(&text, "<stdin>", Path::new(".")))
+    Ok(config::parse(&text, STDIN, Path::new(".")))
 }
 
 fn told(file: &Path, loaded: &Loaded, errors: usize, colour: bool) -> String {
@@ -106,4 +118,53 @@ fn summary(config: &config::Config) -> String {
         config.routes.len(),
     );
     format!("listeners: {listeners}, services: {services}, routes: {routes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "version: 1
+listeners: [{ name: in, address: 127.0.0.1:8080 }]
+services: [{ name: app, stable: v1, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]
+routes:
+  - service: app
+    rules: [{ to: v1 }]
+";
+
+    fn text(file: &str) -> String {
+        let loaded = config::parse(file.as_bytes(), "gate.yaml", Path::new("."));
+        let errors = loaded
+            .problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .count();
+        told(Path::new("gate.yaml"), &loaded, errors, false)
+    }
+
+    #[test]
+    fn a_file_that_is_fine_says_what_is_in_it() {
+        assert_eq!(
+            text(FILE),
+            "gate.yaml: fine (listeners: 1, services: 1, routes: 1)\n"
+        );
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_with_their_places_and_counted() {
+        let shown = text(
+            &FILE
+                .replace("to: v1", "to: v2")
+                .replace("stable: v1", "stable: v3"),
+        );
+        for promised in [
+            "gate.yaml:3:33: error[",
+            "gate.yaml:6:19: error[",
+            "^^",
+            "gate.yaml: 2 errors\n",
+        ] {
+            assert!(shown.contains(promised), "{promised:?} is not in\n{shown}");
+        }
+        assert!(!shown.contains('\x1b'), "no colours where nobody sees them");
+    }
 }

@@ -22,13 +22,13 @@ const SIGNALS_WAITING: usize = 8;
   tidegate run --config /etc/tidegate/tidegate.yaml --log-format json
   TIDEGATE_LOG=debug tidegate run                # one line a connection and more
 
-While it runs, edits of the file are in force within a second. A bad edit changes nothing and is told.
+While it runs, edits of the file are in force within a second; a bad edit changes nothing.
   SIGTERM, SIGINT   drain and leave; a second one: leave at once
   SIGHUP            read the file now
   SIGUSR1           open the access log again
 
-Exit: 0 after a clean drain, 1 for a bad file or where connections had to be cut, 2 where the file cannot be read or an
-address cannot be bound.")]
+Exit: 0 after a clean drain, 1 for a bad file or where connections had to be cut, 2 where the
+file cannot be read or an address cannot be bound.")]
 pub struct Run {
     /// The file.
     #[arg(long, value_name = "FILE", default_value = "tidegate.yaml")]
@@ -62,7 +62,6 @@ impl Run {
             .build()?;
         let options = Options {
             config: self.config,
-            state_dir: self.state_dir,
         };
         let exit = runtime.block_on(async {
             // Before anything else: a signal that comes while the file is read must not be lost.
@@ -72,7 +71,7 @@ impl Run {
                     End::Clean => Exit::FINE,
                     End::Cut(_) | End::AtOnce => Exit::NO,
                 }),
-                Err(error) => Ok(refuse_to_start(&error)),
+                Err(error) => Ok(refuse_to_start(&error, self.log_format)),
             }
         });
         // A file being read on a blocking thread must not hold the end.
@@ -81,18 +80,25 @@ impl Run {
     }
 }
 
-fn refuse_to_start(error: &StartError) -> Exit {
+fn refuse_to_start(error: &StartError, format: LogFormat) -> Exit {
     match error {
         StartError::Problems(problems) => {
-            let colour = output::colours(&io::stderr());
-            output::complain_at_length(
-                &problems
-                    .iter()
-                    .map(|problem| problem.render(colour))
-                    .collect::<String>(),
-            );
+            match format {
+                // A collector wants one event a problem; a person wants the line and the caret.
+                LogFormat::Json => problems.iter().for_each(tell),
+                LogFormat::Text => {
+                    let colour = output::colours(&io::stderr());
+                    output::complain_at_length(
+                        &problems
+                            .iter()
+                            .map(|problem| problem.render(colour))
+                            .collect::<String>(),
+                    );
+                }
+            }
+            let count = problems.len();
             tracing::error!(
-                problems = problems.len(),
+                problems = count,
                 "not started: the file has problems; `tidegate check` shows them"
             );
             Exit::NO

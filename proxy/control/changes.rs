@@ -49,8 +49,7 @@ impl Changes {
                 &new.routes,
                 |route| &route.name,
                 |was, is| {
-                    // Services and listeners are named by their place: the same place may be another one now.
-                    was == is && place_names(old, was) == place_names(new, is)
+                    unplaced(was) == unplaced(is) && place_names(old, was) == place_names(new, is)
                 },
             ),
             weights: weights(old, new),
@@ -131,6 +130,22 @@ fn sections(old: &config::Config, new: &config::Config) -> Vec<&'static str> {
     .collect()
 }
 
+/// A route without its numbers, which stand for names: a service written above another moves the other's number, and
+/// nobody would call that a change of its routes.
+fn unplaced(route: &config::Route) -> config::Route {
+    let mut route = route.clone();
+    route.matches.listener = None;
+    if let config::Action::Forward(forward) = &mut route.action {
+        forward.service = 0;
+        for rule in &mut forward.rules {
+            if let config::Target::To(version) = &mut rule.target {
+                *version = 0;
+            }
+        }
+    }
+    route
+}
+
 /// The names behind the numbers in a route.
 fn place_names<'a>(config: &'a config::Config, route: &'a config::Route) -> Vec<&'a str> {
     let mut names = Vec::new();
@@ -192,4 +207,68 @@ fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const FILE: &str = "version: 1
+listeners: [{ name: in, address: 127.0.0.1:8080 }]
+services:
+  - name: app
+    stable: v1
+    versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }, { name: v2, endpoints: [\"127.0.0.1:2\"] }]
+routes:
+  - service: app
+    rules: [{ name: everyone, split: { weights: { v1: 90%, v2: 10% } } }]
+";
+
+    fn told(old: &str, new: &str) -> String {
+        let parsed = |text: &str| {
+            let loaded = config::parse(text.as_bytes(), "gate.yaml", Path::new("."));
+            loaded
+                .config
+                .unwrap_or_else(|| panic!("{:#?}", loaded.problems))
+        };
+        Changes::between(&parsed(old), &parsed(new)).to_string()
+    }
+
+    #[test]
+    fn a_weight_is_told_by_its_route_rule_and_version() {
+        let raised = FILE.replace("v1: 90%, v2: 10%", "v1: 75%, v2: 25%");
+        assert_eq!(
+            told(FILE, &raised),
+            "routes +0 ~1 −0, app.everyone v2 10% → 25%"
+        );
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_counted_by_name() {
+        let more = FILE.replace("routes:\n", "routes:\n  - { name: old, respond: { status: 204 }, match: { path: { prefix: /old } } }\n");
+        assert_eq!(told(FILE, &more), "routes +1 ~0 −0");
+        assert_eq!(told(&more, FILE), "routes +0 ~0 −1");
+        let moved = FILE
+            .replace("127.0.0.1:8080", "127.0.0.1:8081")
+            .replace("127.0.0.1:2", "127.0.0.1:3");
+        assert_eq!(told(FILE, &moved), "listeners +0 ~1 −0, services +0 ~1 −0");
+    }
+
+    #[test]
+    fn a_service_written_above_another_changes_no_route() {
+        let other = "  - { name: first, stable: v1, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }\n";
+        let before = FILE.replace("services:\n", &format!("services:\n{other}"));
+        assert_eq!(told(FILE, &before), "services +1 ~0 −0");
+    }
+
+    #[test]
+    fn sections_without_names_are_named_themselves() {
+        let drain = format!(
+            "{FILE}runtime: {{ drain: {{ max: 9s }} }}\naccess_log: {{ output: stdout }}\n"
+        );
+        assert_eq!(told(FILE, &drain), "runtime, access_log changed");
+        assert_eq!(told(FILE, FILE), "nothing that matters changed");
+    }
 }

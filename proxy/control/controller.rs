@@ -41,7 +41,11 @@ pub trait Doors {
     /// Every address that cannot be bound.
     fn bind(&self, wanted: &[config::Listener]) -> Result<Self::Bound, Vec<CannotBind>>;
     /// Opens what was bound, once the snapshot that knows it is in force, and closes what is not wanted any more.
-    fn listen(&mut self, wanted: &[config::Listener], bound: Self::Bound) -> impl Future<Output = ()>;
+    fn listen(
+        &mut self,
+        wanted: &[config::Listener],
+        bound: Self::Bound,
+    ) -> impl Future<Output = ()>;
     /// The names and addresses that are open.
     fn addresses(&self) -> Vec<(String, SocketAddr)>;
 }
@@ -131,12 +135,17 @@ impl<D: Doors> Controller<D> {
     }
 
     async fn take(&mut self, loaded: Loaded) {
-        let Some(config) = loaded.config else { return self.refuse(loaded.problems) };
+        let Some(config) = loaded.config else {
+            return self.refuse(loaded.problems);
+        };
         if loaded.fingerprint == self.accepted.fingerprint {
             return self.confirm();
         }
         match self.prepare(Arc::new(config)).await {
-            Ok(prepared) => self.put_in_force(prepared, loaded.fingerprint, loaded.problems).await,
+            Ok(prepared) => {
+                self.put_in_force(prepared, loaded.fingerprint, loaded.problems)
+                    .await
+            }
             Err(mut problems) => {
                 // Compiling has made the names of this file known.
                 self.ledger.retain(&self.live.current().config);
@@ -150,10 +159,17 @@ impl<D: Doors> Controller<D> {
     fn confirm(&self) {
         let before = self.standing.file();
         if !before.ok {
-            tracing::info!(revision = before.revision, "the file is the one in force again");
+            tracing::info!(
+                revision = before.revision,
+                "the file is the one in force again"
+            );
         }
         let problems = self.accepted.warnings.clone();
-        self.standing.set_file(FileState { ok: true, problems, ..(*before).clone() });
+        self.standing.set_file(FileState {
+            ok: true,
+            problems,
+            ..(*before).clone()
+        });
     }
 
     /// Nothing changes; everybody who looks is told why.
@@ -162,8 +178,16 @@ impl<D: Doors> Controller<D> {
         let revision = before.revision;
         problems.iter().for_each(tell);
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
-        tracing::error!(revision, errors, "the edit is refused: revision {revision} stays in force");
-        self.standing.set_file(FileState { ok: false, problems, ..(*before).clone() });
+        tracing::error!(
+            revision,
+            errors,
+            "the edit is refused: revision {revision} stays in force"
+        );
+        self.standing.set_file(FileState {
+            ok: false,
+            problems,
+            ..(*before).clone()
+        });
         self.metrics.rejected();
     }
 
@@ -174,24 +198,46 @@ impl<D: Doors> Controller<D> {
         let wanted = &snapshot.config;
         let mut problems = Vec::new();
         let bound = self.doors.bind(&wanted.listeners);
-        let bound = bound.map_err(|failures| problems.extend(failures.iter().map(|failure| failure.problem(file))));
-        let probe_door = self.probe_door(wanted).map_err(|problem| problems.push(*problem));
+        let bound = bound.map_err(|failures| {
+            problems.extend(failures.iter().map(|failure| failure.problem(file)))
+        });
+        let probe_door = self
+            .probe_door(wanted)
+            .map_err(|problem| problems.push(*problem));
         let log = self.access_log.open(wanted.access_log.as_ref());
         let log = log.map_err(|error| problems.push(machine::cannot_open_log(file, &error)));
         match (bound, probe_door, log) {
-            (Ok(bound), Ok(probe_door), Ok(log)) => Ok(Prepared { snapshot, bound, log, probe_door }),
+            (Ok(bound), Ok(probe_door), Ok(log)) => Ok(Prepared {
+                snapshot,
+                bound,
+                log,
+                probe_door,
+            }),
             _ => Err(problems),
         }
     }
 
     /// Compiles beside the control thread: a large file must not hold up a health check or a scrape.
     async fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
-        let (ledger, old, file) = (Arc::clone(&self.ledger), self.live.current(), self.standing.path().to_owned());
+        let (ledger, old, file) = (
+            Arc::clone(&self.ledger),
+            self.live.current(),
+            self.standing.path().to_owned(),
+        );
         let compiled = tokio::task::spawn_blocking(move || {
-            let regions = machine::open_regions(&config, &file).map_err(|problem| vec![*problem])?;
-            Ok(compile(config, regions, old.revision + 1, Some(&old), &ledger))
+            let regions =
+                machine::open_regions(&config, &file).map_err(|problem| vec![*problem])?;
+            Ok(compile(
+                config,
+                regions,
+                old.revision + 1,
+                Some(&old),
+                &ledger,
+            ))
         });
-        compiled.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        compiled
+            .await
+            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }
 
     fn probe_door(&self, wanted: &Config) -> Result<ProbeDoor, Box<Problem>> {
@@ -199,15 +245,29 @@ impl<D: Doors> Controller<D> {
         match wanted.admin.probes {
             None => Ok(ProbeDoor::None),
             same if same == before => Ok(ProbeDoor::Same),
-            Some(address) => Door::bind(address)
-                .map(ProbeDoor::New)
-                .map_err(|error| Box::new(machine::cannot_bind_probes(self.standing.path(), address, &error))),
+            Some(address) => Door::bind(address).map(ProbeDoor::New).map_err(|error| {
+                Box::new(machine::cannot_bind_probes(
+                    self.standing.path(),
+                    address,
+                    &error,
+                ))
+            }),
         }
     }
 
     /// The edit itself. Nothing here fails.
-    async fn put_in_force(&mut self, prepared: Prepared<D::Bound>, fingerprint: u64, warnings: Vec<Problem>) {
-        let Prepared { snapshot, bound, log, probe_door } = prepared;
+    async fn put_in_force(
+        &mut self,
+        prepared: Prepared<D::Bound>,
+        fingerprint: u64,
+        warnings: Vec<Problem>,
+    ) {
+        let Prepared {
+            snapshot,
+            bound,
+            log,
+            probe_door,
+        } = prepared;
         let (config, revision) = (Arc::clone(&snapshot.config), snapshot.revision);
         let changes = Changes::between(&self.live.current().config, &config);
         self.access_log.switch(log);
@@ -227,14 +287,28 @@ impl<D: Doors> Controller<D> {
         problems.extend(warnings);
         problems.iter().for_each(tell);
         tracing::info!(revision, "revision {revision} in force: {changes}");
-        self.accepted = Accepted { fingerprint, warnings: problems.clone() };
-        self.standing.set_file(FileState { ok: true, revision, loaded_at: Timestamp::now(), problems });
+        self.accepted = Accepted {
+            fingerprint,
+            warnings: problems.clone(),
+        };
+        self.standing.set_file(FileState {
+            ok: true,
+            revision,
+            loaded_at: Timestamp::now(),
+            problems,
+        });
     }
 }
 
 /// One log line for one problem, with its place.
 pub fn tell(problem: &Problem) {
-    let Problem { code, line, column, hint, .. } = problem;
+    let Problem {
+        code,
+        line,
+        column,
+        hint,
+        ..
+    } = problem;
     match problem.severity {
         Severity::Error => tracing::error!(code, line, column, hint, "{problem}"),
         Severity::Warning => tracing::warn!(code, line, column, hint, "{problem}"),

@@ -26,7 +26,9 @@ impl CannotBind {
     /// As a problem of `file`.
     pub fn problem(&self, file: &Path) -> Problem {
         let hint = match self.source.kind() {
-            io::ErrorKind::AddrInUse => "another process has it (see `ss -ltnp`): stop that, or choose another port",
+            io::ErrorKind::AddrInUse => {
+                "another process has it (see `ss -ltnp`): stop that, or choose another port"
+            }
             io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another port"
             }
@@ -40,7 +42,13 @@ impl CannotBind {
 /// The problem of an extra address for probes that cannot be bound.
 pub fn cannot_bind_probes(file: &Path, address: SocketAddr, error: &io::Error) -> Problem {
     let message = format!("admin.probes cannot bind {address}: {error}");
-    problem("T904", file, "admin.probes", &message, "choose another address, or remove it")
+    problem(
+        "T904",
+        file,
+        "admin.probes",
+        &message,
+        "choose another address, or remove it",
+    )
 }
 
 /// The problem of an access log that cannot be opened.
@@ -58,12 +66,18 @@ pub fn open_regions(config: &Config, file: &Path) -> Result<Option<Regions>, Box
         return Ok(None);
     };
     Regions::open(database).map(Some).map_err(|error| {
-        let message = format!("geo.database: {} cannot be used: {error}", database.path.display());
+        let message = format!(
+            "geo.database: {} cannot be used: {error}",
+            database.path.display()
+        );
         let hint = "put a MaxMind City or Country database there (.mmdb)";
         Box::new(problem("T902", file, "geo.database", &message, hint))
     })
 }
 
 fn problem(code: &'static str, file: &Path, path: &str, message: &str, hint: &str) -> Problem {
-    Problem { path: path.to_owned(), ..Problem::of_file(code, file.to_owned(), message, hint) }
+    Problem {
+        path: path.to_owned(),
+        ..Problem::of_file(code, file.to_owned(), message, hint)
+    }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tidegate_config::{Config, Profile};
 
 use crate::route::normal::{BadPath, normalise};
-use crate::route::{Caller, Explanation};
+use crate::route::{Caller, Explanation, Regions, Table};
 use crate::snapshot::{Listener, Snapshot};
 
 /// A request that nobody has sent.
@@ -73,7 +73,7 @@ pub enum BadQuestion {
     },
 }
 
-/// Answers a question by a snapshot.
+/// Answers a question by a snapshot. A trusted one compiles the routes anew: not for a thread that others wait for.
 ///
 /// # Errors
 /// Where the question itself makes no sense.
@@ -97,9 +97,16 @@ pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, B
             .map_err(|_| bad_url(&question.url, "its host"))?;
         headers.insert(HOST, host);
     }
-    if is_edge && !question.trusted {
-        strip(&mut headers, &listeners[listener]);
-    }
+    let believing;
+    let table = if question.trusted {
+        believing = believe(config, listener, &headers);
+        &believing
+    } else {
+        if is_edge {
+            strip(&mut headers, &listeners[listener]);
+        }
+        table
+    };
     if let Some(name) = table.conflict(listener, &headers).filter(|_| is_edge) {
         return Err(BadQuestion::Conflict(name.clone()));
     }
@@ -178,6 +185,17 @@ fn header_map(lines: &[(String, String)]) -> Result<HeaderMap, BadQuestion> {
         );
     }
     Ok(headers)
+}
+
+/// The same routes on a listener that trusts these headers too.
+fn believe(config: &Config, listener: usize, headers: &HeaderMap) -> Table {
+    let mut config = config.clone();
+    let named = headers.keys().map(|name| name.as_str().to_owned());
+    config.listeners[listener].trusted_headers.extend(named);
+    let database = config.geo.as_ref().and_then(|geo| geo.database.as_ref());
+    // It was opened when the file came into force.
+    let regions = database.and_then(|database| Regions::open(database).ok());
+    Table::compile(&config, regions)
 }
 
 /// Takes away what an outsider may not say on this listener.

@@ -148,11 +148,12 @@ fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reaso
             Err(Reason::Target)
         };
     }
-    let normal = normal::normalise(target.path(), profile == config::Profile::Sidecar).map_err(
-        |bad| match bad {
-            BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
-        },
-    )?;
+    let normal =
+        normal::normalise(target.path(), profile == config::Profile::Sidecar).map_err(|bad| {
+            match bad {
+                BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
+            }
+        })?;
     let target = match (normal, absolute) {
         (std::borrow::Cow::Borrowed(_), false) => return Ok(()),
         (std::borrow::Cow::Borrowed(_), true) => target.clone(),

@@ -332,8 +332,11 @@ async fn explain(
     let question: Question =
         serde_json::from_slice(&body).map_err(|error| bad(&format_args!("the body: {error}")))?;
     let snapshot = api.0.live.current();
-    let explanation = question::answer(&snapshot, &question).map_err(|error| bad(&error))?;
-    Ok(Json(json!(explanation)))
+    let answered =
+        tokio::task::spawn_blocking(move || question::answer(&snapshot, &question)).await;
+    let answered =
+        answered.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+    Ok(Json(json!(answered.map_err(|error| bad(&error))?)))
 }
 
 async fn description() -> Json<Value> {
