@@ -4,6 +4,7 @@ pub mod app;
 pub mod command;
 pub mod control;
 pub mod exchange;
+pub mod http1;
 pub mod listen;
 pub mod record;
 pub mod route;
