@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tidegate::command::{
-    Exit, check::Check, completions::Completions, explain::Explain, output, run::Run,
+    Exit, check::Check, completions::Completions, demo::Demo, explain::Explain, output, run::Run,
     schema::Schema, status::Status,
 };
 
@@ -26,6 +26,8 @@ struct Line {
 enum Command {
     /// Run the proxy until a signal.
     Run(Run),
+    /// See a gray release in half a minute, on this machine.
+    Demo(Demo),
     /// Tell all that is wrong with a file.
     Check(Check),
     /// Tell where a request would go, and why.
@@ -41,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Line::parse().command {
         Command::Run(run) => run.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Status(status) => status.run(),

@@ -11,6 +11,7 @@
 pub mod check;
 pub mod client;
 pub mod completions;
+pub mod demo;
 pub mod explain;
 pub mod logs;
 pub mod output;
