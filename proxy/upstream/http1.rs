@@ -111,6 +111,7 @@ impl Http1 {
             (_, Some(length)) => Framing::Length(length),
             (_, None) => Framing::Chunked,
         };
+        self.inlet.expect_head();
         self.outlet.wake();
         encode::request(self.outlet.buffer(), head, framing);
         match body {
