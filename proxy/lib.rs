@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod exchange;
+pub mod http1;
 pub mod listen;
 pub mod record;
 pub mod route;

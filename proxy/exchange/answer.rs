@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::account::Account;
+use super::upgrade::Tunnel;
 use crate::record::FailureKind;
-use crate::upstream::Lease;
+use crate::upstream::Inflow;
 use crate::upstream::idle::Idle;
 
 /// An answer's body.
@@ -22,21 +22,17 @@ pub enum Answer {
     Whole(Bytes),
     /// As it comes from a version.
     Stream(Box<Stream>),
+    /// None: the connection goes on as something else.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A body that comes from a version.
 #[derive(Debug)]
 pub struct Stream {
-    inner: Incoming,
+    /// `None` once it has ended.
+    inner: Option<Inflow>,
     idle: Idle,
-    open: Option<Open>,
-}
-
-/// What is settled when the body ends.
-#[derive(Debug)]
-struct Open {
-    lease: Lease,
-    account: Account,
+    account: Option<Account>,
 }
 
 /// Why an answer's body broke off. Written nowhere: the account tells.
@@ -46,37 +42,41 @@ pub struct AnswerError(FailureKind);
 
 impl Answer {
     /// Passes `inner` on and settles `account` at its end.
-    pub fn stream(inner: Incoming, idle: Idle, lease: Lease, account: Account) -> Self {
-        let mut stream = Box::new(Stream {
-            inner,
+    pub fn stream(inner: Inflow, idle: Idle, account: Account) -> Self {
+        let ended = inner.is_end_stream();
+        let mut stream = Stream {
+            inner: Some(inner),
             idle,
-            open: Some(Open { lease, account }),
-        });
-        if stream.inner.is_end_stream() {
+            account: Some(account),
+        };
+        if ended {
             stream.end();
             return Self::Empty;
         }
-        Self::Stream(stream)
+        Self::Stream(Box::new(stream))
     }
 }
 
 impl Stream {
     fn end(&mut self) {
-        if let Some(Open { lease, account }) = self.open.take() {
-            account.succeed(lease.endpoint());
-            lease.release();
+        if let (Some(inner), Some(account)) = (self.inner.take(), self.account.take()) {
+            account.succeed(inner.lease().endpoint());
+            inner.release();
         }
     }
 
     fn fail(&mut self, kind: FailureKind) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        if let Some(open) = self.open.take() {
-            open.account.fail(kind, open.lease.endpoint());
+        if let (Some(inner), Some(account)) = (self.inner.take(), self.account.take()) {
+            account.fail(kind, inner.lease().endpoint());
         }
         Poll::Ready(Some(Err(AnswerError(kind))))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(frame) = inner.poll_frame(cx) else {
             ready!(self.idle.poll_pending(cx));
             return self.fail(FailureKind::StreamIdle);
         };
@@ -86,20 +86,13 @@ impl Stream {
                 self.end();
                 Poll::Ready(None)
             }
-            Some(Err(error)) => {
-                tracing::debug!(?error, "an answer broke off");
-                let kind = if error.is_incomplete_message() {
-                    FailureKind::Truncated
-                } else {
-                    FailureKind::Reset
-                };
-                self.fail(kind)
-            }
+            Some(Err(kind)) => self.fail(kind),
             Some(Ok(frame)) => {
-                if let Some(entry) = self.open.as_mut().and_then(|open| open.account.entry()) {
+                let ended = inner.is_end_stream();
+                if let Some(entry) = self.account.as_mut().and_then(Account::entry) {
                     entry.passed(frame.data_ref().map_or(0, Bytes::len));
                 }
-                if self.inner.is_end_stream() {
+                if ended {
                     self.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -117,7 +110,7 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match &mut *self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Stream(stream) => stream.poll(cx),
@@ -126,17 +119,20 @@ impl Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Tunnel(_) => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Stream(stream) => stream.inner.is_end_stream(),
+            Self::Stream(stream) => stream.inner.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(stream) => stream.inner.size_hint(),
+            Self::Stream(stream) => match &stream.inner {
+                Some(inner) => inner.size_hint(),
+                None => SizeHint::with_exact(0),
+            },
         }
     }
 }

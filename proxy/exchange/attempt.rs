@@ -2,28 +2,27 @@
 //! it twice is doing it once (RFC 9110 §9.2.2), and where the route asks for it, within its budget.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http::{Method, request, response};
 use tidegate_config as config;
 use tidegate_config::RetryOn;
 use tokio::time::timeout;
 
-use crate::record::{FailureKind, Reason};
+use crate::record::{Blame, FailureKind, Reason};
 use crate::upstream::forward::Unanswered;
-use crate::upstream::{Balancer, Endpoint, Lease, Outbound, forward};
+use crate::upstream::{Balancer, Endpoint, Inflow, Lease, Outbound, forward};
 
 /// Tries of one request that never left, over connections that turned out dead or endpoints that refused.
 const UNSENT_TRIES: usize = 3;
 
-/// An answer's head, and the lease that its body comes over.
+/// An answer's head, and its body to come.
 #[derive(Debug)]
 pub struct Answered {
-    /// The head and the body to come.
-    pub response: Response<Incoming>,
-    /// Kept until the body has ended.
-    pub lease: Lease,
+    /// The head.
+    pub head: response::Parts,
+    /// The body, and what it comes over.
+    pub inflow: Inflow,
 }
 
 /// How often and how long to try.
@@ -33,7 +32,7 @@ pub struct Terms<'a> {
     /// The route's retries, if it asks for any.
     pub retry: Option<&'a config::Retry>,
     /// The bound on one try.
-    pub each_try: Option<std::time::Duration>,
+    pub each_try: Option<Duration>,
     /// Takes one retry from the budget.
     pub budget: &'a dyn Fn(&config::Retry) -> bool,
     /// Told of every endpoint that failed a try.
@@ -59,7 +58,8 @@ struct Tries {
 /// # Errors
 /// How the last try failed.
 pub async fn attempt(
-    mut request: Request<Outbound>,
+    head: &request::Parts,
+    body: Outbound,
     terms: &Terms<'_>,
 ) -> Result<Answered, Trouble> {
     let mut tries = Tries {
@@ -68,8 +68,9 @@ pub async fn attempt(
         avoid: None,
         fresh: false,
     };
-    let repeatable =
-        is_idempotent(request.method()) && !matches!(request.body(), Outbound::Stream(_));
+    // What there is to send once more: a stream can be sent but once.
+    let again = body.again().filter(|_| is_idempotent(&head.method));
+    let mut next = body;
     loop {
         let picked = terms
             .balancer
@@ -78,37 +79,39 @@ pub async fn attempt(
             return Err(Trouble(FailureKind::NoEndpoint));
         };
         (terms.tried)(lease.endpoint());
-        let mut copy = None;
         let outcome = match lease.connect(tries.fresh).await {
             Err(error) => Err(Unanswered {
                 kind: error.into(),
-                unsent: Some(Box::new(request)),
+                unsent: Some(next),
             }),
-            Ok(()) => {
-                if repeatable && (lease.is_reused() || terms.retry.is_some()) {
-                    copy = Some(again(&request));
-                }
-                bounded(terms.each_try, forward(&mut lease, request)).await
-            }
+            Ok(()) => bounded(terms.each_try, forward(&mut lease, head, next)).await,
         };
-        request = match outcome {
-            Ok(response) => match (wants_status(terms, response.status().as_u16()), copy) {
-                (true, Some(copy)) if tries.may_retry(terms) => {
+        next = match outcome {
+            Ok((answer, http2)) => match again.as_ref().and_then(Outbound::again) {
+                Some(again)
+                    if wants_status(terms, answer.status.as_u16()) && tries.may_retry(terms) =>
+                {
                     (terms.failed)(lease.endpoint());
                     tries.avoid = Some(lease.endpoint().id);
-                    copy
+                    again
                 }
-                _ => return Ok(Answered { response, lease }),
+                _ => {
+                    return Ok(Answered {
+                        head: answer,
+                        inflow: Inflow::new(lease, http2),
+                    });
+                }
             },
             Err(Unanswered { kind, unsent }) => {
                 tries.avoid = Some(lease.endpoint().id);
-                let next = match (unsent, copy) {
-                    (Some(unsent), _) => tries.may_resend(kind, terms).then_some(*unsent),
-                    (None, Some(copy)) => tries.may_repeat(kind, &lease, terms).then_some(copy),
+                let next = match (unsent, again.as_ref().and_then(Outbound::again)) {
+                    (Some(unsent), _) => tries.may_resend(kind, terms).then_some(unsent),
+                    (None, Some(again)) => tries.may_repeat(kind, &lease, terms).then_some(again),
                     (None, None) => None,
                 };
                 // A connection that died while idle says nothing about its endpoint.
-                if !(kind == FailureKind::Reset && lease.is_reused() && next.is_some()) {
+                let died_idle = kind == FailureKind::Reset && lease.is_reused() && next.is_some();
+                if kind.blame() == Blame::Version && !died_idle {
                     (terms.failed)(lease.endpoint());
                 }
                 match next {
@@ -203,29 +206,15 @@ pub fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-async fn bounded(
-    bound: Option<std::time::Duration>,
-    work: impl Future<Output = Result<Response<Incoming>, Unanswered>>,
-) -> Result<Response<Incoming>, Unanswered> {
+async fn bounded<T>(
+    bound: Option<Duration>,
+    work: impl Future<Output = Result<T, Unanswered>>,
+) -> Result<T, Unanswered> {
     match bound {
         None => work.await,
-        Some(bound) => timeout(bound, work).await.unwrap_or(Err(Unanswered {
-            kind: FailureKind::Timeout,
-            unsent: None,
-        })),
+        // Boxed, timer and all: few routes bound a single try, and every request would pay for its size.
+        Some(bound) => Box::pin(timeout(bound, work))
+            .await
+            .unwrap_or(Err(Unanswered::after_sending(FailureKind::Timeout))),
     }
-}
-
-/// The same request once more; its body is at hand or there is none.
-fn again(request: &Request<Outbound>) -> Request<Outbound> {
-    let body = match request.body() {
-        Outbound::Whole(bytes) => Outbound::Whole(bytes.clone()),
-        Outbound::Empty | Outbound::Stream(_) => Outbound::Empty,
-    };
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -10,8 +9,6 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response, StatusCode, Version};
-use http_body::Body;
-use hyper::body::Incoming;
 use tidegate_config as config;
 
 use super::account::Account;
@@ -27,9 +24,9 @@ use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::edits::Places;
 use crate::snapshot::{View, Viewer};
-use crate::upstream::Outbound;
 use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::idle::Idle;
+use crate::upstream::{Inbound, Outbound};
 
 /// A body whose length is known and at most this is gathered where a retry may need it again.
 const REPEATABLE_BODY: u64 = 64 * 1024;
@@ -88,26 +85,29 @@ impl Gate {
         &self.viewer
     }
 
-    /// The walk of one request: who is asking, where to, there and back.
-    ///
-    /// # Errors
-    /// Never: a request that is turned away is answered too.
-    pub async fn pass(
-        self: Rc<Self>,
-        request: Request<Incoming>,
-        peer: Rc<Peer>,
-    ) -> Result<Response<Answer>, Infallible> {
+    /// The walk of one request: who is asking, where to, there and back. A request that is turned away is answered too.
+    pub async fn pass(&self, request: Request<Inbound>, peer: &Rc<Peer>) -> Response<Answer> {
         let started = Instant::now();
         let view = self.viewer.view();
-        Ok(self
-            .walk(request, &peer, &view, started)
-            .await
-            .unwrap_or_else(|refused| self.turn_away(refused, &peer)))
+        let passed = self.walk(request, peer, &view, started).await;
+        passed.unwrap_or_else(|refused| self.turn_away(refused, peer))
+    }
+
+    /// Counts a request that never became one, and says how it is answered.
+    pub fn refuse(&self, peer: &Peer, reason: Reason) {
+        self.ledger.refuse(peer.listener_id, reason);
+        let series = Series {
+            listener: peer.listener_id,
+            route: RouteId::NONE,
+            version: VersionId::NONE,
+        };
+        Account::open(&self.ledger, series, Instant::now(), None)
+            .refuse(reason.status(), Some(reason.failure()));
     }
 
     async fn walk(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         peer: &Rc<Peer>,
         view: &Rc<View>,
         started: Instant,
@@ -190,7 +190,7 @@ impl Gate {
     async fn forward(
         &self,
         mut head: Parts,
-        body: Incoming,
+        body: Inbound,
         admitted: Admitted,
         choice: &Choice,
         passage: &Passage<'_>,
@@ -210,15 +210,11 @@ impl Gate {
             Err(reason) => return Err(Refused { reason, account }),
         };
         let http2 = snapshot.config.services[choice.service].protocol == config::Protocol::H2c;
-        let asked = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let upgrade = admitted.upgrade.clone().filter(|_| !http2);
         let secure = assigned_secure(&head, passage);
-        let method = head.method.clone();
-        let chunked = matches!(body, Outbound::Stream(_)) && body.size_hint().exact().is_none();
         let onward = Onward {
             client: passage.client,
             http2,
-            chunked,
             profile: passage.listener.profile,
         };
         let from = &passage.listener.client_address;
@@ -246,16 +242,16 @@ impl Gate {
             entry.goes_out(&head.headers, request_id.as_ref(), &watch);
         }
         for_protocol(&mut head, http2);
-
-        let failing = &snapshot.services[choice.service][choice.version];
+        let version = &snapshot.services[choice.service][choice.version];
         let logged = account.has_entry();
         let tried = RefCell::new(Vec::new());
+        let route_id = edits.id;
         let terms = Terms {
             balancer: passage.view.balancer(choice.service, choice.version),
             retry: rules.retry.as_ref(),
             each_try: rules.timeouts.each_try,
-            budget: &|retry| self.take_retry(snapshot.routes[choice.route].id, retry),
-            failed: &|endpoint| failing.endpoint_failed(endpoint, Instant::now()),
+            budget: &|retry| self.take_retry(route_id, retry),
+            failed: &|endpoint| version.endpoint_failed(endpoint, Instant::now()),
             tried: &|endpoint| {
                 if logged {
                     tried.borrow_mut().push(endpoint.clone());
@@ -263,20 +259,12 @@ impl Gate {
             },
         };
         if rules.retry.is_some() {
-            self.asked(snapshot.routes[choice.route].id);
+            self.asked(route_id);
         }
-        let tries = attempt(Request::from_parts(head, body), &terms);
+        let tries = attempt(&head, body, &terms);
         let outcome = match rules.timeouts.request {
-            None => tries.await,
-            Some(bound) => match tokio::time::timeout(bound, tries).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    return Err(Refused {
-                        reason: timed_out(&watch),
-                        account,
-                    });
-                }
-            },
+            None => Ok(tries.await),
+            Some(bound) => tokio::time::timeout(bound, tries).await,
         };
         if let Some(entry) = account.entry() {
             tried
@@ -284,53 +272,57 @@ impl Gate {
                 .iter()
                 .for_each(|endpoint| entry.tried(endpoint));
         }
-        let Answered { response, lease } = match outcome {
-            Ok(answered) => answered,
-            Err(trouble) => {
+        let Answered {
+            head: mut answer,
+            inflow,
+        } = match outcome {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(trouble)) => {
+                let reason = whose_fault(trouble.reason(), &watch);
+                return Err(Refused { reason, account });
+            }
+            Err(_) => {
                 return Err(Refused {
-                    reason: whose_fault(trouble.reason(), &watch),
+                    reason: timed_out(&watch),
                     account,
                 });
             }
         };
 
-        account.answered(response.status().as_u16());
+        account.answered(answer.status.as_u16());
         if let Some(entry) = account.entry() {
             entry.answered();
         }
-        let (mut answer, incoming) = response.into_parts();
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(caller) =
-                asked.filter(|_| upgrade::is_agreed(upgrade.as_ref(), &answer.headers))
-            else {
-                account.endpoint_failed(lease.endpoint());
+            if !upgrade::is_agreed(upgrade.as_ref(), &answer.headers) {
+                version.endpoint_failed(inflow.lease().endpoint(), Instant::now());
                 return Err(Refused {
                     reason: Reason::BadAnswer,
                     account,
                 });
-            };
-            let version = hyper::upgrade::on(Response::from_parts(answer.clone(), incoming));
-            let survey = super::survey::Survey::of(&answer.headers);
-            headers::end_hop(&mut answer.headers, survey);
+            }
+            headers::toward_caller(&mut answer.headers);
             answer
                 .headers
                 .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             if let Some(protocol) = upgrade {
                 answer.headers.insert(header::UPGRADE, protocol);
             }
-            let tunnel = Tunnel {
-                caller,
-                version,
-                idle: rules.timeouts.stream_idle,
-                account,
+            let (lease, idle, leave) = (
+                inflow.into_lease(),
+                rules.timeouts.stream_idle,
+                self.leave.clone(),
+            );
+            let tunnel = Box::new(Tunnel {
                 lease,
-                peer: passage.peer.clone(),
-            };
-            tokio::task::spawn_local(tunnel.run(must_leave(self.leave.clone())));
-            return Ok(Response::from_parts(answer, Answer::Empty));
+                idle,
+                account,
+                leave,
+            });
+            return Ok(Response::from_parts(answer, Answer::Tunnel(tunnel)));
         }
         answer.version = Version::HTTP_11;
-        headers::toward_caller(&mut answer.headers, &method);
+        headers::toward_caller(&mut answer.headers);
         edits
             .response
             .apply(&mut answer.headers, names.places(request_id.as_ref()));
@@ -340,18 +332,13 @@ impl Gate {
         let idle = Idle::new(rules.timeouts.stream_idle);
         Ok(Response::from_parts(
             answer,
-            Answer::stream(incoming, idle, lease, account),
+            Answer::stream(inflow, idle, account),
         ))
     }
 
-    /// A connection ended in a way that HTTP does not know.
+    /// An HTTP/2 connection ended in a way that HTTP does not know.
     pub fn broke_off(&self, peer: &Peer, error: &hyper::Error) {
         tracing::debug!(peer = %peer.address, ?error, "a connection broke off");
-        if error.is_parse_too_large() {
-            self.ledger.refuse(peer.listener_id, Reason::HeaderTooLarge);
-        } else if error.is_parse() {
-            self.ledger.refuse(peer.listener_id, Reason::Malformed);
-        }
     }
 
     fn turn_away(&self, refused: Refused, peer: &Peer) -> Response<Answer> {
@@ -397,7 +384,7 @@ impl Gate {
     async fn outbound(
         &self,
         head: &Parts,
-        body: Incoming,
+        body: Inbound,
         rules: &config::Forward,
         passage: &Passage<'_>,
         watch: &Rc<UploadWatch>,
@@ -620,11 +607,5 @@ fn give_identity(
     let cookie = format!("{name}={id}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         headers.append(header::SET_COOKIE, cookie);
-    }
-}
-
-async fn must_leave(mut leave: tokio::sync::watch::Receiver<bool>) {
-    if leave.wait_for(|leave| *leave).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

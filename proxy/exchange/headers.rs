@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Version};
 use tidegate_config as config;
 
 use super::client_address::is_trusted;
@@ -90,8 +90,6 @@ pub struct Onward {
     pub client: IpAddr,
     /// The version speaks HTTP/2.
     pub http2: bool,
-    /// There is a body and nobody said how long it is.
-    pub chunked: bool,
     /// The listener's profile.
     pub profile: config::Profile,
 }
@@ -132,11 +130,9 @@ pub fn toward_version(
                 .insert(header::TE, HeaderValue::from_static("trailers"));
         }
     } else {
-        if onward.chunked {
-            head.headers.insert(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
+        // How long the body is, the connection says by what it sends.
+        if survey.has(Seen::ContentLength) {
+            head.headers.remove(header::CONTENT_LENGTH);
         }
         if let Some(protocol) = upgrade {
             head.headers
@@ -283,13 +279,10 @@ fn write_hex<const N: usize>(out: &mut [u8], bytes: [u8; N]) {
 }
 
 /// Makes the head of a version's answer into the one that the caller gets. Edits come after it.
-pub fn toward_caller(headers: &mut HeaderMap, method: &Method) {
+pub fn toward_caller(headers: &mut HeaderMap) {
     let survey = Survey::of(headers);
     if survey.has(Seen::TransferEncoding) {
-        // Both were there: the length is a lie (RFC 9112 §6.3), and hyper believes it.
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    if survey.has(Seen::SecondFraming) && *method == Method::HEAD {
+        // Both were there: the length is a lie (RFC 9112 §6.3).
         headers.remove(header::CONTENT_LENGTH);
     }
     end_hop(headers, survey);

@@ -1,23 +1,26 @@
 //! Connections that go on as something else: after a 101 that was asked for, bytes go both ways unread until one side is
 //! done, nothing moves for too long, or the proxy leaves.
 
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::Peer;
 use super::account::Account;
+use crate::http1::wire::Wire;
 use crate::record::FailureKind;
 use crate::upstream::Lease;
+use crate::upstream::http1::Http1;
 
 /// Bytes that one direction of a tunnel holds at a time.
 const TUNNEL_BUFFER: usize = 16 * 1024;
-
-type End = TokioIo<hyper::upgrade::Upgraded>;
 
 /// Whether a 101 agrees to what was asked; another protocol, or one that nobody asked for, is no answer (RFC 9110 §7.8).
 pub fn is_agreed(asked: Option<&HeaderValue>, answer: &HeaderMap) -> bool {
@@ -30,43 +33,43 @@ pub fn is_agreed(asked: Option<&HeaderValue>, answer: &HeaderMap) -> bool {
     })
 }
 
-/// A tunnel to be: both ends become raw once the 101 has been sent.
+/// A tunnel to be: it begins when the 101 has been sent.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// The caller's end.
-    pub caller: OnUpgrade,
     /// The version's end.
-    pub version: OnUpgrade,
+    pub lease: Lease,
     /// No bytes either way for so long end it.
     pub idle: Option<Duration>,
     /// Settled when it ends.
     pub account: Account,
-    /// Keeps the endpoint counted as busy.
-    pub lease: Lease,
-    /// Keeps the caller's connection counted as open.
-    pub peer: Rc<Peer>,
+    /// Becomes true when the proxy can wait no longer.
+    pub leave: watch::Receiver<bool>,
 }
 
 impl Tunnel {
-    /// Carries bytes until it ends. `leave` resolves when the proxy can wait no longer.
-    pub async fn run(self, leave: impl Future<Output = ()>) {
-        let (Ok(caller), Ok(version)) = (self.caller.await, self.version.await) else {
+    /// Carries bytes between the caller and the version until one side is done, breaks, or both are silent for too long.
+    pub async fn run(mut self, caller: Rc<Wire>) {
+        let Some(version) = self.lease.take_connection() else {
             self.account.fail(FailureKind::Reset, self.lease.endpoint());
             return;
         };
-        let copied = copy(TokioIo::new(caller), TokioIo::new(version), self.idle);
         tokio::select! {
-            () = copied => {}
-            () = leave => {}
+            () = copy(CallerEnd(caller), version, self.idle) => {}
+            () = must_leave(&mut self.leave) => {}
         }
         self.account.succeed(self.lease.endpoint());
-        drop(self.peer);
+    }
+}
+
+async fn must_leave(leave: &mut watch::Receiver<bool>) {
+    if leave.wait_for(|leave| *leave).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
 /// Both directions until both are done, one breaks, or neither moves for `idle`.
-async fn copy(caller: End, version: End, idle: Option<Duration>) {
-    let moved = std::cell::Cell::new(tokio::time::Instant::now());
+async fn copy(caller: CallerEnd, version: Box<Http1>, idle: Option<Duration>) {
+    let moved = Cell::new(Instant::now());
     let (from_caller, to_caller) = tokio::io::split(caller);
     let (from_version, to_version) = tokio::io::split(version);
     let both = async {
@@ -81,7 +84,7 @@ async fn copy(caller: End, version: End, idle: Option<Duration>) {
         };
         loop {
             let end = moved.get() + idle;
-            if end <= tokio::time::Instant::now() {
+            if end <= Instant::now() {
                 return;
             }
             tokio::time::sleep_until(end).await;
@@ -94,17 +97,17 @@ async fn copy(caller: End, version: End, idle: Option<Duration>) {
 }
 
 async fn one_way(
-    mut from: ReadHalf<End>,
-    mut to: WriteHalf<End>,
-    moved: &std::cell::Cell<tokio::time::Instant>,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    moved: &Cell<Instant>,
 ) {
     let mut buffer = vec![0; TUNNEL_BUFFER];
     loop {
         match from.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
             Ok(n) => {
-                moved.set(tokio::time::Instant::now());
-                if to.write_all(&buffer[..n]).await.is_err() || to.flush().await.is_err() {
+                moved.set(Instant::now());
+                if to.write_all(&buffer[..n]).await.is_err() {
                     break;
                 }
             }
@@ -112,4 +115,35 @@ async fn one_way(
     }
     // Half of the tunnel is done: the other side may still have something to say.
     let _ = to.shutdown().await;
+}
+
+/// The caller's connection, raw.
+struct CallerEnd(Rc<Wire>);
+
+impl AsyncRead for CallerEnd {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.poll_raw_read(cx, out)
+    }
+}
+
+impl AsyncWrite for CallerEnd {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_raw_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_shutdown(cx)
+    }
 }

@@ -7,22 +7,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config as config;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::http1;
 use super::pulse::{Order, Pulse, UnderWay};
 use super::stream::Stream;
 use crate::exchange::answer::AnswerError;
 use crate::exchange::{Answer, Gate, Peer, refusal};
 use crate::record::Reason;
+use crate::upstream::Inbound;
 use crate::upstream::connect::Local;
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
@@ -37,8 +38,6 @@ const H2_SEND_BUFFER: usize = 64 * 1024;
 /// A silent HTTP/2 connection is asked whether anybody is there.
 const H2_PING_EVERY: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// hyper keeps up to this many header lines without touching the heap; more is asked for only where a listener does.
-const HEADERS_ON_STACK: usize = 100;
 /// How long a refused caller may take to read why.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -69,7 +68,7 @@ impl Connection {
         if http2 {
             self.serve_http2(stream, peer).await;
         } else {
-            self.serve_http1(stream, peer).await;
+            http1::serve(&self, stream, peer).await;
         }
     }
 
@@ -91,7 +90,7 @@ impl Connection {
             if !PREFACE.starts_with(seen) {
                 return Some(false);
             }
-            self.pulse.signs().read();
+            self.pulse.signs().bytes.set(true);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -105,56 +104,11 @@ impl Connection {
         .await
     }
 
-    async fn serve_http1(self, stream: TcpStream, peer: Rc<Peer>) {
-        let service = Served {
-            gate: self.gate.clone(),
-            peer: peer.clone(),
-            pulse: self.pulse.clone(),
-            leaving: self.leaving,
-        };
-        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.signs()));
-        let limits = &self.listener.limits;
-        let mut builder = http1::Builder::new();
-        // Heads and idleness are bounded by the pulse, for nothing a request.
-        builder
-            .header_read_timeout(None)
-            .half_close(true)
-            .max_header_size(limits.header_bytes);
-        if limits.header_count > HEADERS_ON_STACK {
-            builder.max_headers(limits.header_count);
-        }
-        let mut connection = builder.serve_connection(io, service).with_upgrades();
-        let ended = poll_fn(|cx| {
-            self.pulse.wake_with(cx.waker());
-            match self.pulse.take_order() {
-                Some(Order::Leave) => Pin::new(&mut connection).graceful_shutdown(),
-                Some(order) => return Poll::Ready(Err(order)),
-                None => {}
-            }
-            Pin::new(&mut connection).poll(cx).map(Ok)
-        })
-        .await;
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.gate.broke_off(&peer, &error),
-            Err(Order::SlowHead) => {
-                self.gate
-                    .ledger()
-                    .refuse(peer.listener_id, Reason::SlowRequest);
-                if let Some(parts) = connection.into_parts() {
-                    say(parts.io.into_inner(), Reason::SlowRequest).await;
-                }
-            }
-            Err(_) => {}
-        }
-    }
-
     async fn serve_http2(self, stream: TcpStream, peer: Rc<Peer>) {
         let service = Served {
             gate: self.gate.clone(),
             peer: peer.clone(),
             pulse: self.pulse.clone(),
-            leaving: self.leaving,
         };
         let io = TokioIo::new(Stream::new(stream.into(), self.pulse.signs()));
         let limits = &self.listener.limits;
@@ -202,12 +156,11 @@ pub async fn say(
     let _ = tokio::time::timeout(LINGER, told).await;
 }
 
-/// The gate as one connection's requests see it.
+/// The gate as the requests of one HTTP/2 connection see it.
 struct Served {
     gate: Rc<Gate>,
     peer: Rc<Peer>,
     pulse: Rc<Pulse>,
-    leaving: Rc<std::cell::Cell<bool>>,
 }
 
 impl Service<Request<Incoming>> for Served {
@@ -217,16 +170,9 @@ impl Service<Request<Incoming>> for Served {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = self.pulse.request();
-        let passed = self.gate.clone().pass(request, self.peer.clone());
-        let (leaving, http2) = (self.leaving.clone(), self.peer.http2);
-        // Boxed: hyper keeps room for the future in every connection, also in the idle ones.
+        let (gate, peer) = (self.gate.clone(), self.peer.clone());
         Box::pin(async move {
-            let mut response = passed.await?;
-            if leaving.get() && !http2 {
-                response
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
+            let response = gate.pass(request.map(Inbound::Http2), &peer).await;
             Ok(response.map(|inner| UnderWayBody {
                 inner,
                 _under_way: under_way,

@@ -3,12 +3,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tidegate_config::ListenerTimeouts;
+
+use crate::http1::wire::Signs;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
 pub const SWEEP: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(2);
 pub struct Pulse {
     clock: Rc<Clock>,
     timeouts: ListenerTimeouts,
-    signs: Arc<Signs>,
+    signs: Rc<Signs>,
     requests: Cell<usize>,
     /// Since when nothing has been under way.
     idle: Cell<Instant>,
@@ -33,32 +33,6 @@ pub struct Pulse {
     closed: Cell<Option<Instant>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
-}
-
-/// What the socket has seen. Set by plain stores and read by the same thread; atomic only because hyper wants sockets
-/// that could move to another.
-#[derive(Debug, Default)]
-pub struct Signs {
-    bytes: AtomicBool,
-    closed: AtomicBool,
-    stuck: AtomicBool,
-}
-
-impl Signs {
-    /// Bytes came.
-    pub fn read(&self) {
-        self.bytes.store(true, Ordering::Relaxed);
-    }
-
-    /// The caller will send no more.
-    pub fn read_closed(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-    }
-
-    /// The caller took what was written, or did not.
-    pub fn written(&self, taken: bool) {
-        self.stuck.store(!taken, Ordering::Relaxed);
-    }
 }
 
 /// What a connection is told to do.
@@ -89,7 +63,7 @@ impl Pulse {
         Self {
             clock,
             timeouts,
-            signs: Arc::default(),
+            signs: Rc::default(),
             requests: Cell::new(0),
             idle: Cell::new(now),
             head: Cell::new(None),
@@ -101,13 +75,13 @@ impl Pulse {
     }
 
     /// For the connection's socket.
-    pub fn signs(&self) -> Arc<Signs> {
+    pub fn signs(&self) -> Rc<Signs> {
         self.signs.clone()
     }
 
     /// A request's head is whole; it is under way until the guard is dropped.
     pub fn request(self: &Rc<Self>) -> UnderWay {
-        self.signs.bytes.store(false, Ordering::Relaxed);
+        self.signs.bytes.set(false);
         self.head.set(None);
         self.requests.set(self.requests.get() + 1);
         UnderWay(self.clone())
@@ -165,8 +139,8 @@ impl Pulse {
 }
 
 /// Notes since when a sign has been there.
-fn note(since: &Cell<Option<Instant>>, sign: &AtomicBool, now: Instant) {
-    match (sign.load(Ordering::Relaxed), since.get()) {
+fn note(since: &Cell<Option<Instant>>, sign: &Cell<bool>, now: Instant) {
+    match (sign.get(), since.get()) {
         (true, None) => since.set(Some(now)),
         (false, Some(_)) => since.set(None),
         _ => {}
@@ -272,7 +246,7 @@ mod tests {
         let pulses = Pulses::new(start);
         let pulse = pulses.add(TIMEOUTS);
         for second in 0..10 {
-            pulse.signs.read();
+            pulse.signs.bytes.set(true);
             after(&pulses, start, second);
             assert_eq!(pulse.take_order(), None);
         }
@@ -286,11 +260,11 @@ mod tests {
         let pulses = Pulses::new(start);
         let pulse = pulses.add(TIMEOUTS);
         let _request = pulse.request();
-        pulse.signs.written(false);
+        pulse.signs.stuck.set(true);
         after(&pulses, start, 30);
-        pulse.signs.written(true);
+        pulse.signs.stuck.set(false);
         after(&pulses, start, 31);
-        pulse.signs.written(false);
+        pulse.signs.stuck.set(true);
         after(&pulses, start, 32);
         after(&pulses, start, 91);
         assert_eq!(pulse.take_order(), None);
@@ -304,7 +278,7 @@ mod tests {
         let pulses = Pulses::new(start);
         let pulse = pulses.add(TIMEOUTS);
         let _request = pulse.request();
-        pulse.signs.read_closed();
+        pulse.signs.closed.set(true);
         after(&pulses, start, 0);
         after(&pulses, start, 1);
         assert_eq!(pulse.take_order(), None);

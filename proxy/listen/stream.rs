@@ -1,30 +1,30 @@
-//! A caller's socket, which tells the pulse of its connection what it sees.
+//! A caller's socket as hyper's HTTP/2 uses it, which leaves signs of what it sees.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pulse::Signs;
-use crate::upstream::socket::Socket;
+use crate::http1::socket::Socket;
+use crate::http1::wire::Signs;
 
 /// A caller's socket.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
-    signs: Arc<Signs>,
+    signs: Rc<Signs>,
 }
 
 impl Stream {
     /// Watches `socket` and leaves `signs`.
-    pub fn new(socket: Socket, signs: Arc<Signs>) -> Self {
+    pub fn new(socket: Socket, signs: Rc<Signs>) -> Self {
         Self { socket, signs }
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.signs.written(result.is_ready());
+        self.signs.stuck.set(result.is_pending());
         result
     }
 }
@@ -39,9 +39,9 @@ impl AsyncRead for Stream {
         let result = Pin::new(&mut self.socket).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
-                self.signs.read();
+                self.signs.bytes.set(true);
             } else if buf.remaining() > 0 {
-                self.signs.read_closed();
+                self.signs.closed.set(true);
             }
         }
         result

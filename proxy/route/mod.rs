@@ -2,6 +2,7 @@
 //!
 //! The walk is [`Table::decide`]; [`Table::explain`] tells the same walk in words.
 
+mod asking; // a request, asked for the values that rules are filed under
 mod caller; // who is asking: what a request says, borrowed
 mod chance; // random slots and IDs, drawn from numbers that the caller brings
 mod condition; // a `when` as it is checked
@@ -13,6 +14,7 @@ mod host; // routes by host, the most specific first
 mod identity; // who the user is: the first source that answers
 mod index; // the rules that can match, found without trying all
 mod matcher; // what a text must be
+mod need; // what a condition needs to find in a request
 mod path; // routes by path, the most specific first
 mod pattern; // a regular expression that workers share without a lock
 mod query; // the pairs in a request's query

@@ -13,6 +13,45 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::idle::Idle;
+use crate::http1::wire::WireBody;
+
+/// A request's body as its caller sends it.
+#[derive(Debug)]
+pub enum Inbound {
+    /// Over HTTP/1.1.
+    Http1(WireBody),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
+/// The caller's body broke off; who reads it needs to know no more.
+#[derive(Debug)]
+pub struct BrokeOff;
+
+impl Inbound {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        match self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| BrokeOff),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| BrokeOff),
+        }
+    }
+
+    /// Whether nothing follows.
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    /// How much follows.
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
 
 /// A request's body on its way out.
 #[derive(Debug)]
@@ -28,7 +67,7 @@ pub enum Outbound {
 /// The caller's body, passed on piece by piece.
 #[derive(Debug)]
 pub struct Upload {
-    inner: Incoming,
+    inner: Inbound,
     left: u64,
     idle: Idle,
     watch: Rc<UploadWatch>,
@@ -104,9 +143,18 @@ impl UploadWatch {
 pub struct UploadError(UploadState);
 
 impl Outbound {
+    /// The same once more, where it can be had.
+    pub fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`.
     pub fn stream(
-        inner: Incoming,
+        inner: Inbound,
         limit: Option<u64>,
         idle: Duration,
         watch: Rc<UploadWatch>,
@@ -163,7 +211,7 @@ impl Body for Outbound {
             Self::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Stream(upload) => upload,
         };
-        let Poll::Ready(frame) = Pin::new(&mut upload.inner).poll_frame(cx) else {
+        let Poll::Ready(frame) = upload.inner.poll(cx) else {
             upload.watch.waiting.set(true);
             ready!(upload.idle.poll_pending(cx));
             return upload.end(UploadState::Stalled);

@@ -9,16 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tidegate_config::EndpointAddress;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Endpoint, Outbound, socket::Socket};
+use super::http1::Http1;
+use super::{Endpoint, Outbound};
+use crate::http1::socket::Socket;
 use crate::record::{VersionId, WorkerLedger};
 
-/// Bytes of an answer's head that are accepted from a version.
-const ANSWER_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields of an answer that are accepted over HTTP/2, in bytes with 32 for each (RFC 9113 §6.5.2).
 const ANSWER_HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// HTTP/2 flow-control windows toward a version: large enough to keep a fast link busy, small enough to bound memory.
@@ -89,32 +89,13 @@ where
     }
 }
 
-/// Connects and speaks HTTP/1.1. The connection lives in a task of its own until it is closed, and holds `place`.
+/// Connects; the connection speaks HTTP/1.1 and holds `place` until it is dropped.
 ///
 /// # Errors
 /// As [`ConnectError`] says.
-pub async fn http1(
-    place: &Rc<Place>,
-    bound: Duration,
-) -> Result<http1::SendRequest<Outbound>, ConnectError> {
-    let handshake = async {
-        let socket = dial(&place.endpoint.address).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_header_size(ANSWER_HEAD_BYTES)
-            .handshake(TokioIo::new(socket))
-            .await
-            .map_err(io::Error::other)?;
-        Ok((sender, connection))
-    };
-    let (sender, connection) = within(bound, &place.endpoint, handshake).await?;
-    let place = place.clone();
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(endpoint = %place.endpoint.address, %error, "connection to a version ended");
-        }
-        drop(place);
-    });
-    Ok(sender)
+pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<Box<Http1>, ConnectError> {
+    let socket = within(bound, &place.endpoint, dial(&place.endpoint.address)).await?;
+    Ok(Box::new(Http1::new(socket, place.clone())))
 }
 
 /// Connects and speaks HTTP/2 by prior knowledge (RFC 9113 §3.3). The cell tells how many streams the endpoint allows.

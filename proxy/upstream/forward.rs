@@ -1,12 +1,17 @@
-//! One try: a request over one leased connection, up to the head of its answer.
+//! One try: a request over one leased connection, up to the head of its answer; and the body that follows.
 
-use http::{Request, Response};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, request, response};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::connect::ConnectError;
-use super::pool::Sender;
+use super::pool::Link;
 use super::{Lease, Outbound};
+use crate::http1::framing::{BodyError, Piece};
 use crate::record::FailureKind;
 
 /// A try that brought no answer.
@@ -14,8 +19,15 @@ use crate::record::FailureKind;
 pub struct Unanswered {
     /// What happened.
     pub kind: FailureKind,
-    /// The request, where not a byte of it left the proxy: it can be sent elsewhere without asking what it does.
-    pub unsent: Option<Box<Request<Outbound>>>,
+    /// The body, where not a byte of the request left the proxy: it can be sent elsewhere without asking what it does.
+    pub unsent: Option<Outbound>,
+}
+
+impl Unanswered {
+    /// Something of the request may have reached the version.
+    pub fn after_sending(kind: FailureKind) -> Self {
+        Self { kind, unsent: None }
+    }
 }
 
 impl From<ConnectError> for FailureKind {
@@ -28,33 +40,119 @@ impl From<ConnectError> for FailureKind {
     }
 }
 
-/// Sends `request` over a lease that is connected and waits for the head of the answer. The body comes with the answer;
-/// `lease` must be kept until it has ended.
+/// Sends a request over a lease that is connected and waits for the head of the answer; its body comes over the lease.
 ///
 /// # Errors
-/// [`Unanswered`], with the request where it never left.
+/// [`Unanswered`].
 pub async fn forward(
     lease: &mut Lease,
-    request: Request<Outbound>,
-) -> Result<Response<Incoming>, Unanswered> {
-    match lease.sender() {
-        Some(Sender::Http1(sender)) => sender.try_send_request(request).await.map_err(unanswered),
-        Some(Sender::H2c(mut sender)) => sender.try_send_request(request).await.map_err(unanswered),
-        None => Err(Unanswered {
+    head: &request::Parts,
+    body: Outbound,
+) -> Result<(response::Parts, Option<Incoming>), Unanswered> {
+    match lease.link() {
+        Link::Http1(connection) => connection
+            .ask(head, body)
+            .await
+            .map(|answer| (answer, None)),
+        Link::H2c(shared) => {
+            let mut sender = shared.sender();
+            let request = Request::from_parts(head.clone(), body);
+            // Boxed: rare beside HTTP/1.1, and every request would pay for its size.
+            match Box::pin(sender.try_send_request(request)).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    Ok((head, Some(body)))
+                }
+                Err(mut error) => {
+                    tracing::debug!(error = ?error.error(), "a try failed");
+                    let unsent = error.take_message().map(Request::into_body);
+                    Err(Unanswered {
+                        kind: FailureKind::Reset,
+                        unsent,
+                    })
+                }
+            }
+        }
+        Link::None => Err(Unanswered {
             kind: FailureKind::Connect,
-            unsent: Some(Box::new(request)),
+            unsent: Some(body),
         }),
     }
 }
 
-fn unanswered(mut error: TrySendError<Request<Outbound>>) -> Unanswered {
-    let unsent = error.take_message().map(Box::new);
-    let cause = error.error();
-    tracing::debug!(error = ?cause, "a try failed");
-    let kind = if cause.is_parse() || cause.is_parse_too_large() {
-        FailureKind::Garbage
-    } else {
-        FailureKind::Reset
-    };
-    Unanswered { kind, unsent }
+/// An answer's body as it comes from a version, with the lease that it comes over.
+#[derive(Debug)]
+pub struct Inflow {
+    lease: Lease,
+    http2: Option<Incoming>,
+}
+
+impl Inflow {
+    /// The body of an answer whose head has come.
+    pub fn new(lease: Lease, http2: Option<Incoming>) -> Self {
+        Self { lease, http2 }
+    }
+
+    /// The lease.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The body has ended well: the connection may serve the next request.
+    pub fn release(self) {
+        self.lease.release();
+    }
+
+    /// The lease alone, for a tunnel.
+    pub fn into_lease(self) -> Lease {
+        self.lease
+    }
+
+    /// The next frame.
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
+        if let Some(incoming) = &mut self.http2 {
+            return Pin::new(incoming).poll_frame(cx).map(|frame| {
+                frame.map(|frame| {
+                    frame.map_err(|error| {
+                        tracing::debug!(?error, "an answer broke off");
+                        FailureKind::Reset
+                    })
+                })
+            });
+        }
+        let Link::Http1(connection) = self.lease.link() else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(match ready!(connection.poll_body(cx)) {
+            Ok(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Piece::End | Piece::More) => None,
+            Err(BodyError::Malformed) => Some(Err(FailureKind::Garbage)),
+            Err(BodyError::Incomplete) => Some(Err(FailureKind::Truncated)),
+            Err(BodyError::Broken) => Some(Err(FailureKind::Reset)),
+        })
+    }
+
+    /// Whether nothing follows.
+    pub fn is_end_stream(&self) -> bool {
+        match (&self.http2, self.lease.peek()) {
+            (Some(incoming), _) => incoming.is_end_stream(),
+            (None, Link::Http1(connection)) => connection.is_body_done(),
+            (None, _) => true,
+        }
+    }
+
+    /// How much follows.
+    pub fn size_hint(&self) -> SizeHint {
+        match (&self.http2, self.lease.peek()) {
+            (Some(incoming), _) => incoming.size_hint(),
+            (None, Link::Http1(connection)) => connection
+                .body_length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            (None, _) => SizeHint::with_exact(0),
+        }
+    }
 }

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tidegate_config as config;
 use tokio::sync::Notify;
 
 use super::connect::{self, ConnectError, Place};
+use super::http1::Http1;
 use super::{Endpoint, Outbound, Version};
 use crate::record::{VersionId, WorkerLedger};
 
@@ -19,8 +20,6 @@ use crate::record::{VersionId, WorkerLedger};
 const WAITING: usize = 1024;
 /// A place freed by another worker is noticed within this.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-/// How long a connection may take to become free after its answer has ended.
-const SETTLE: Duration = Duration::from_secs(1);
 
 /// All pools of one worker, by endpoint. They outlive snapshots: an edit that keeps an endpoint keeps its connections.
 #[derive(Debug)]
@@ -100,14 +99,13 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Unused {
-    sender: http1::SendRequest<Outbound>,
-    place: Rc<Place>,
+    connection: Box<Http1>,
     since: Instant,
 }
 
 /// An HTTP/2 connection and its users.
 #[derive(Debug)]
-struct Shared {
+pub struct Shared {
     sender: http2::SendRequest<Outbound>,
     streams: Cell<usize>,
     /// Streams that the endpoint allows.
@@ -118,6 +116,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// A handle to send one request with.
+    pub(super) fn sender(&self) -> http2::SendRequest<Outbound> {
+        self.sender.clone()
+    }
+
     fn has_room(&self) -> bool {
         !self.sender.is_closed() && self.streams.get() < self.allowed.get()
     }
@@ -139,15 +142,15 @@ impl Pool {
         }
     }
 
-    fn take_idle(&self) -> Option<Unused> {
+    fn take_idle(&self) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(unused) = idle.pop_back() {
-            // Not ready: its end was seen, or bytes came that nobody asked for.
-            if unused.sender.is_ready() {
-                return Some(unused);
+        loop {
+            // One that is not quiet has ended, or said something that nobody asked for.
+            let newest = idle.pop_back()?.connection;
+            if newest.is_quiet() {
+                return Some(newest);
             }
         }
-        None
     }
 
     fn take_shared(&self) -> Option<Rc<Shared>> {
@@ -162,15 +165,14 @@ impl Pool {
         Some(best.clone())
     }
 
-    fn give_back(&self, sender: http1::SendRequest<Outbound>, place: Rc<Place>) {
+    fn give_back(&self, mut connection: Box<Http1>) {
         if !self.closed.get() {
+            connection.rest();
             self.idle.borrow_mut().push_back(Unused {
-                sender,
-                place,
+                connection,
                 since: Instant::now(),
             });
         }
-        self.freed.notify_one();
     }
 
     fn close(&self) {
@@ -188,7 +190,7 @@ impl Pool {
         {
             idle.pop_front();
         }
-        idle.retain(|u| !u.sender.is_closed());
+        idle.retain(|u| u.connection.is_quiet());
         let stays = |s: &Rc<Shared>| {
             s.streams.get() > 0 || now.saturating_duration_since(s.since.get()) < limit
         };
@@ -248,19 +250,15 @@ pub struct Lease {
     reused: bool,
 }
 
+/// What a lease goes over.
 #[derive(Debug)]
-enum Link {
+pub enum Link {
+    /// Nothing yet.
     None,
-    Http1(http1::SendRequest<Outbound>, Rc<Place>),
+    /// A connection of its own.
+    Http1(Box<Http1>),
+    /// A stream of a shared connection.
     H2c(Rc<Shared>),
-}
-
-/// What a request is sent with.
-pub(super) enum Sender<'a> {
-    /// Alone on its connection.
-    Http1(&'a mut http1::SendRequest<Outbound>),
-    /// One stream of many.
-    H2c(http2::SendRequest<Outbound>),
 }
 
 impl Lease {
@@ -297,17 +295,17 @@ impl Lease {
                 None => {}
             }
         };
-        let sender = connect::http1(&place, pool.settings.get().connect).await?;
-        self.link = Link::Http1(sender, place);
+        let connection = connect::http1(&place, pool.settings.get().connect).await?;
+        self.link = Link::Http1(connection);
         self.reused = false;
         Ok(())
     }
 
     fn reuse(&mut self) -> bool {
-        let Some(unused) = self.pool.take_idle() else {
+        let Some(connection) = self.pool.take_idle() else {
             return false;
         };
-        self.link = Link::Http1(unused.sender, unused.place);
+        self.link = Link::Http1(connection);
         self.reused = true;
         true
     }
@@ -344,28 +342,33 @@ impl Lease {
         }
     }
 
-    pub(super) fn sender(&mut self) -> Option<Sender<'_>> {
-        match &mut self.link {
-            Link::None => None,
-            Link::Http1(sender, _) => Some(Sender::Http1(sender)),
-            Link::H2c(shared) => Some(Sender::H2c(shared.sender.clone())),
+    /// What it goes over.
+    pub(super) fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    pub(super) fn peek(&self) -> &Link {
+        &self.link
+    }
+
+    /// The connection itself, for a tunnel; the endpoint stays counted as busy until the lease is dropped.
+    pub fn take_connection(&mut self) -> Option<Box<Http1>> {
+        match std::mem::replace(&mut self.link, Link::None) {
+            Link::Http1(connection) => Some(connection),
+            other => {
+                self.link = other;
+                None
+            }
         }
     }
 
     /// The answer has ended well: the connection may serve the next request.
     pub fn release(mut self) {
-        if let Link::Http1(mut sender, place) = std::mem::replace(&mut self.link, Link::None) {
-            if sender.is_ready() {
-                self.pool.give_back(sender, place);
-            } else if !sender.is_closed() {
-                // Part of the request is still being sent, or the last bytes are being settled.
-                let pool = self.pool.clone();
-                tokio::task::spawn_local(async move {
-                    if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
-                        pool.give_back(sender, place);
-                    }
-                });
-            }
+        if let Link::Http1(connection) = &self.link
+            && connection.is_reusable()
+            && let Some(connection) = self.take_connection()
+        {
+            self.pool.give_back(connection);
         }
     }
 }
@@ -377,7 +380,7 @@ impl Drop for Lease {
             shared.streams.set(shared.streams.get() - 1);
             shared.since.set(Instant::now());
         }
-        if !matches!(self.link, Link::None) {
+        if self.pool.waiting.get() > 0 {
             self.pool.freed.notify_one();
         }
     }

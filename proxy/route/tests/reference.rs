@@ -312,7 +312,7 @@ fn path() -> impl Strategy<Value = String> {
 fn text() -> impl Strategy<Value = TextMatch> {
     prop_oneof![
         6 => value().prop_map(TextMatch::Exact),
-        1 => value().prop_map(TextMatch::Prefix),
+        3 => prop_oneof![value(), Just(String::new())].prop_map(TextMatch::Prefix),
         1 => value().prop_map(TextMatch::Contains),
         1 => Just("^a+$".parse().unwrap()).prop_map(TextMatch::Regex),
         1 => any::<bool>().prop_map(TextMatch::Present),

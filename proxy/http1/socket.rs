@@ -1,11 +1,9 @@
-//! A connected byte stream, TCP or Unix, that writes what is small in one piece.
-//!
-//! hyper hands over a head and a body as two slices. For small messages one copy and a plain `send` cost less than a
-//! vectored write; large ones keep the vectored write and are never copied.
+//! A connected byte stream, TCP or Unix, that writes what is small in one piece: for small messages one copy and a plain
+//! `send` cost less than a vectored write; large ones keep the vectored write and are never copied.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -31,6 +29,33 @@ impl From<TcpStream> for Socket {
 impl From<UnixStream> for Socket {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
+    }
+}
+
+impl Socket {
+    /// Ready when a read would find something: bytes, the end or an error. Asks the system nothing.
+    ///
+    /// # Errors
+    /// Where the runtime is ending.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => s.poll_read_ready(cx),
+            Self::Unix(s) => s.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether an idle connection can be used: its other end has neither closed it nor said something unasked.
+    pub fn is_quiet(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
+        let mut byte = [0];
+        let read = match self {
+            Self::Tcp(s) => s.try_read(&mut byte),
+            Self::Unix(s) => s.try_read(&mut byte),
+        };
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
