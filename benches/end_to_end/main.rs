@@ -5,19 +5,21 @@
 //!     cargo bench --bench end_to_end -- --idle 10000
 //!     cargo bench --bench end_to_end -- --callgrind
 //!
-//! The tour: `workload` is what is sent; `peers` finds, configures and starts the contenders, and `install` gets those
-//! that are missing; `load` (over `http1` and `h2c`) and `origin` are the two ends of every run, in one thread that
-//! never sleeps (`poll`); `contest` runs the rounds; `measure` reads what the kernel counted; `table` tells it.
+//! The tour: `workload` is what is sent; `peers` finds and starts the contenders, `job` is what they are told to do and
+//! `install` gets those that are missing; `load` with its `clients` (over `http1` and `h2c`) and `origin` are the two ends
+//! of every run, in one thread that never sleeps (`poll`); `contest` runs the rounds; `measure` reads what the kernel counted; `table` tells it.
 //! `idle` and `callgrind` are two other questions to the same machinery.
 //!
 //! Everything listens on 127.0.0.1 and ends by itself. What was started is ended, and the temporary folder removed.
 
 mod callgrind;
+mod clients;
 mod contest;
 mod h2c;
 mod http1;
 mod idle;
 mod install;
+mod job;
 mod load;
 mod measure;
 mod origin;
