@@ -24,6 +24,7 @@ identity: {{ user: [{{ header: x-user-id }}, {{ client_address: true }}] }}
 services:
   - name: app
     stable: v1
+    pool: {{ connect: 5s }}
     versions:
       - {{ name: v1, endpoints: ["{v1}"] }}
       - {{ name: v2, endpoints: ["{v2}"] }}
