@@ -77,6 +77,23 @@ impl Snapshot {
     }
 }
 
+impl Listener {
+    /// A name that is the proxy's own, or one that is stripped, with underscores for hyphens.
+    pub fn is_reserved(&self, name: &str) -> bool {
+        let plain = name.replace('_', "-");
+        if plain.starts_with("x-tidegate-") {
+            return !self.trusted.iter().any(|t| t.as_str() == name);
+        }
+        plain != name
+            && (self.stripped.iter().any(|s| s.as_str() == plain)
+                || plain.starts_with("x-forwarded-")
+                || matches!(
+                    plain.as_str(),
+                    "transfer-encoding" | "content-length" | "x-real-ip"
+                ))
+    }
+}
+
 /// The one pointer between control and the request path.
 #[derive(Debug, Clone)]
 pub struct Live(Arc<ArcSwap<Snapshot>>);

@@ -113,7 +113,7 @@ impl Gate {
         started: Instant,
     ) -> Passed {
         let (mut head, body) = request.into_parts();
-        let mut account = self.open(&head, &peer, view, started);
+        let mut account = self.open(&head, peer, view, started);
         let Some(at) = view.snapshot.listener_at(peer.listener) else {
             return Err(Refused {
                 reason: Reason::Draining,

@@ -1,7 +1,7 @@
 //! One request and its answer.
 //!
 //! - [`gate`]: the whole walk, on one screen
-//! - [`screen`]: what a request must be before it is routed; [`survey`] and [`path`] serve it
+//! - [`screen`]: what a request must be before it is routed; [`survey`] serves it
 //! - [`peer`]: who is at the other end; [`client_address`]: whom they speak for
 //! - [`headers`]: what becomes of headers on the way through
 //! - [`attempt`]: tries, retries and their [`budget`]
@@ -19,7 +19,6 @@ pub mod entry;
 pub mod gate;
 pub mod headers;
 pub mod local;
-pub mod path;
 pub mod peer;
 pub mod refusal;
 pub mod screen;

@@ -7,9 +7,9 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 use tidegate_config as config;
 
-use super::path::{self, BadPath};
 use super::survey::{Seen, Survey};
 use crate::record::Reason;
+use crate::route::normal::{self, BadPath};
 use crate::snapshot::Listener;
 
 /// A request that may be routed: its headers hold one `Host`, its target is a normal path.
@@ -148,11 +148,12 @@ fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reaso
             Err(Reason::Target)
         };
     }
-    let normal = path::normalise(target.path(), profile == config::Profile::Sidecar).map_err(
-        |bad| match bad {
-            BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
-        },
-    )?;
+    let normal =
+        normal::normalise(target.path(), profile == config::Profile::Sidecar).map_err(|bad| {
+            match bad {
+                BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
+            }
+        })?;
     let target = match (normal, absolute) {
         (std::borrow::Cow::Borrowed(_), false) => return Ok(()),
         (std::borrow::Cow::Borrowed(_), true) => target.clone(),
@@ -246,28 +247,13 @@ fn strip(headers: &mut HeaderMap, survey: Survey, listener: &Listener) {
     if survey.has(Seen::Reserved) || survey.has(Seen::Underscore) {
         let doomed: Vec<HeaderName> = headers
             .keys()
-            .filter(|name| is_reserved(name.as_str(), listener))
+            .filter(|name| listener.is_reserved(name.as_str()))
             .cloned()
             .collect();
         for name in doomed {
             headers.remove(name);
         }
     }
-}
-
-/// A name that is the proxy's own, or one that is stripped, with underscores for hyphens.
-fn is_reserved(name: &str, listener: &Listener) -> bool {
-    let plain = name.replace('_', "-");
-    if plain.starts_with("x-tidegate-") {
-        return !listener.trusted.iter().any(|t| t.as_str() == name);
-    }
-    plain != name
-        && (listener.stripped.iter().any(|s| s.as_str() == plain)
-            || plain.starts_with("x-forwarded-")
-            || matches!(
-                plain.as_str(),
-                "transfer-encoding" | "content-length" | "x-real-ip"
-            ))
 }
 
 #[cfg(test)]

@@ -57,8 +57,11 @@ pub enum NoRequest {
     Broken,
     /// What came is no request.
     Head(HeadError),
-    /// The head is over its bound; whether its first line is already.
-    TooLarge { target: bool },
+    /// The head is over its bound.
+    TooLarge {
+        /// Its first line alone is.
+        target: bool,
+    },
 }
 
 impl Wire {

@@ -90,7 +90,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::record::{Ledger, RouteId};
+    use crate::record::{Ledger, Reason, RouteId};
 
     fn recorder(ledger: &Arc<Ledger>, worker: &WorkerLedger) -> Recorder {
         let series = Series {
@@ -117,6 +117,25 @@ mod tests {
         assert_eq!(outcome.status, 200);
         recorder(&ledger, &worker).settle(&outcome);
         assert_eq!(statuses(&ledger), [(200, 2)]);
+    }
+
+    #[test]
+    fn after_its_first_use_counting_allocates_nothing() {
+        let ledger = Ledger::new(1);
+        let worker = ledger.worker(0);
+        let series = recorder(&ledger, &worker).series();
+        let exchange = || {
+            worker.connections(series.listener, 1);
+            worker.upstream_connections(series.version, 1);
+            worker.refuse(series.listener, Reason::NoRoute);
+            worker.fallback(series.version);
+            drop(Recorder::new(worker.clone(), series, Instant::now()));
+            Recorder::new(worker.clone(), series, Instant::now())
+                .settle_now(502, Some(FailureKind::Reset.failure()));
+        };
+        exchange();
+        let counted = allocation_counter::measure(|| (0..1000).for_each(|_| exchange()));
+        assert_eq!(counted.count_total, 0, "{counted:?}");
     }
 
     #[test]

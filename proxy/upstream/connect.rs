@@ -135,7 +135,7 @@ pub async fn h2c(
     Ok((sender, streams))
 }
 
-async fn dial(address: &EndpointAddress) -> io::Result<Socket> {
+pub(super) async fn dial(address: &EndpointAddress) -> io::Result<Socket> {
     match address {
         EndpointAddress::Ip(ip, port) => {
             let stream = TcpStream::connect(SocketAddr::new(*ip, *port)).await?;

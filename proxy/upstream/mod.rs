@@ -8,6 +8,7 @@
 //! - [`body`]: what is sent: the caller's body under its limits
 //! - [`http1`]: a connection that speaks HTTP/1.1
 //! - [`idle`]: a bound on silence
+//! - [`probe`]: asks endpoints on a schedule whether they are well
 //! - [`forward`]: one try: send, wait for the head, tell what failed; and the body that follows
 
 pub mod balance;
@@ -18,6 +19,7 @@ pub mod forward;
 pub mod http1;
 pub mod idle;
 pub mod pool;
+pub mod probe;
 pub mod version;
 
 pub use balance::Balancer;
