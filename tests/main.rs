@@ -1,1 +1,7 @@
-fn main(){}
+//! What Tidegate promises, each file one promise, each test against the real binary with real sockets and real files.
+//! `tests/run` installs the clients that `clients` needs and runs everything.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests are not on the request path")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "the harness is the public face of this program to its own files")]
+
+mod harness;

@@ -1,0 +1,31 @@
+//! What the tests stand on: the real binary as a child process, real sockets, real files. Nothing of the proxy's own
+//! code is used here, so that a test sees what a user sees.
+
+mod backend;
+mod client;
+mod clients;
+mod h2c;
+mod load;
+mod metrics;
+mod origin;
+mod proxy;
+mod scripted;
+mod site;
+mod wait;
+mod websocket;
+mod wire;
+
+pub use backend::{Backend, Echo};
+pub use client::Conn;
+pub use clients::{Installed, installed};
+pub use h2c::{H2Answer, H2Client, H2Stream, grpc_frame};
+pub use load::{Load, Record};
+pub use metrics::Metrics;
+pub use origin::{Origin, SeenByOrigin};
+pub use proxy::{Launch, Proxy, command};
+pub use rustix::process::Signal;
+pub use scripted::{Scene, Scripted};
+pub use site::Site;
+pub use wait::{eventually, until};
+pub use websocket::WebSocket;
+pub use wire::{Answer, Fields, Reader, bad_framing};
