@@ -5,3 +5,8 @@
 #![allow(unreachable_pub, reason = "the harness is the public face of this program to its own files")]
 
 mod harness;
+
+/// A request goes where the file says.
+mod routing;
+/// A share of the users, always the same ones.
+mod splitting;
