@@ -10,3 +10,7 @@ mod harness;
 mod routing;
 /// A share of the users, always the same ones.
 mod splitting;
+/// An edit is in force within a second and costs nobody a request.
+mod reload;
+/// What is sent arrives, and what is answered returns.
+mod forwarding;

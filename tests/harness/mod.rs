@@ -15,11 +15,11 @@ mod wait;
 mod websocket;
 mod wire;
 
-pub use backend::{Backend, Echo};
+pub use backend::{Backend, Echo, hash, pattern};
 pub use client::Conn;
 pub use clients::{Installed, installed};
 pub use h2c::{H2Answer, H2Client, H2Stream, grpc_frame};
-pub use load::{Load, Record};
+pub use load::{Load, Record, each_request, failures};
 pub use metrics::Metrics;
 pub use origin::{Origin, SeenByOrigin};
 pub use proxy::{Launch, Proxy, command};
