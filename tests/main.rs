@@ -14,3 +14,11 @@ mod splitting;
 mod reload;
 /// What is sent arrives, and what is answered returns.
 mod forwarding;
+/// A tunnel needs both sides' word.
+mod upgrade;
+/// gRPC passes as it is.
+mod grpc;
+/// A version that fails: status, counter, and no answer mixed with another.
+mod faults;
+/// An endpoint that is ill gets no requests.
+mod health;
