@@ -22,3 +22,13 @@ mod grpc;
 mod faults;
 /// An endpoint that is ill gets no requests.
 mod health;
+/// Every bound has a name and a status.
+mod limits;
+/// Leaving without hurting anybody.
+mod drain;
+/// The machine runs out of something.
+mod trouble;
+/// The admin API, metrics, and the commands beside `run`.
+mod admin;
+/// curl, httpx, grpcio, Node and Chromium, unchanged.
+mod clients;

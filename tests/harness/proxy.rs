@@ -27,6 +27,7 @@ pub struct Launch {
     yaml: String,
     folder: TempDir,
     file: PathBuf,
+    state: PathBuf,
     before: String,
     args: Vec<String>,
     stdout: Option<Stdio>,
@@ -44,6 +45,7 @@ impl Launch {
         let file = folder.path().join("tidegate.yaml");
         Self {
             yaml: yaml.to_owned(),
+            state: folder.path().join("state"),
             folder,
             file,
             before: String::new(),
@@ -62,6 +64,12 @@ impl Launch {
     /// Another place for the file, inside the folder.
     pub fn file(mut self, name: &str) -> Self {
         self.file = self.folder.path().join(name);
+        self
+    }
+
+    /// Another place for the state.
+    pub fn state_dir(mut self, path: &str) -> Self {
+        self.state = path.into();
         self
     }
 
@@ -99,7 +107,7 @@ impl Launch {
             shell
         };
         command.arg("run").arg("--config").arg(&self.file);
-        command.arg("--state-dir").arg(self.folder.path().join("state")).args(["--log-format", "json"]);
+        command.arg("--state-dir").arg(&self.state).args(["--log-format", "json"]);
         command.args(&self.args).envs(self.envs.drain(..)).current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(self.stdout.unwrap_or_else(Stdio::piped)).stderr(self.stderr.unwrap_or_else(Stdio::piped));
         let mut child = command.spawn().expect("the binary starts");
