@@ -32,3 +32,9 @@ mod trouble;
 mod admin;
 /// curl, httpx, grpcio, Node and Chromium, unchanged.
 mod clients;
+/// Every example loads and does what it says.
+mod examples;
+/// The letter of HTTP, and the attacks on it.
+mod conformance;
+/// The house stays in order.
+mod tidy;
