@@ -22,8 +22,18 @@ fn curl_gets_posts_and_speaks_http_2() {
     let told = ask(&[&format!("{url}/a?b=c")]);
     assert!(told.contains("\"target\":\"/a?b=c\""), "{told}");
     for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
-        let told = ask(&[version, "-w", " %{http_code} %{http_version}", "-d", "hello", &url]);
-        assert!(told.contains(" 200 ") && told.contains(&hash(b"hello")), "{version}: {told}");
+        let told = ask(&[
+            version,
+            "-w",
+            " %{http_code} %{http_version}",
+            "-d",
+            "hello",
+            &url,
+        ]);
+        assert!(
+            told.contains(" 200 ") && told.contains(&hash(b"hello")),
+            "{version}: {told}"
+        );
     }
     let big = proxy.folder().join("big");
     std::fs::write(&big, pattern(2_000_000)).unwrap();
@@ -31,14 +41,33 @@ fn curl_gets_posts_and_speaks_http_2() {
     let told = ask(&["-T", big.to_str().unwrap(), &url]);
     assert!(told.contains(&hash(&pattern(2_000_000))), "{told}");
     let told = ask(&["--data-binary", &upload, "-H", "Expect: 100-continue", &url]);
-    assert!(told.contains(&hash(&pattern(2_000_000))), "with Expect: {told}");
-    let told = ask(&["-X", "POST", "-H", "Transfer-Encoding: chunked", "--data-binary", &upload, &url]);
+    assert!(
+        told.contains(&hash(&pattern(2_000_000))),
+        "with Expect: {told}"
+    );
+    let told = ask(&[
+        "-X",
+        "POST",
+        "-H",
+        "Transfer-Encoding: chunked",
+        "--data-binary",
+        &upload,
+        &url,
+    ]);
     assert!(told.contains("2000000"), "chunked: {told}");
     let down = proxy.folder().join("down");
-    ask(&["--compressed", "-o", down.to_str().unwrap(), &format!("{url}/?bytes=2000000")]);
+    ask(&[
+        "--compressed",
+        "-o",
+        down.to_str().unwrap(),
+        &format!("{url}/?bytes=2000000"),
+    ]);
     assert!(std::fs::read(&down).unwrap() == pattern(2_000_000));
     let head = ask(&["-I", &format!("{url}/?bytes=10")]);
-    assert!(head.contains("200") && head.to_ascii_lowercase().contains("content-length: 10"), "{head}");
+    assert!(
+        head.contains("200") && head.to_ascii_lowercase().contains("content-length: 10"),
+        "{head}"
+    );
 }
 
 #[test]
@@ -66,7 +95,10 @@ for options in ({"http1": True, "http2": False}, {"http1": False, "http2": True}
         print(client.get(url).http_version)
 "#;
     let told = installed("python").run(&["-c", script, &url], WHILE);
-    assert_eq!(told.split_whitespace().collect::<Vec<_>>(), ["HTTP/1.1", "HTTP/2"]);
+    assert_eq!(
+        told.split_whitespace().collect::<Vec<_>>(),
+        ["HTTP/1.1", "HTTP/2"]
+    );
 }
 
 #[test]
@@ -110,7 +142,9 @@ server.wait_for_termination(timeout=60)
     let port = crate::harness::eventually("the gRPC server is up", Duration::from_secs(30), || {
         std::fs::read_to_string(&port_file).map_err(|e| e.to_string())
     });
-    let site = Site::new().service("protocol: h2c", &[("v1", format!("127.0.0.1:{port}"))]).rules("[]");
+    let site = Site::new()
+        .service("protocol: h2c", &[("v1", format!("127.0.0.1:{port}"))])
+        .rules("[]");
     let proxy = Proxy::start(&site);
     let client = r#"
 import sys, grpc
@@ -168,7 +202,10 @@ const url = process.argv[1];
   console.log("fine");
 })().catch(e => { console.error(e); process.exit(1); });
 "#;
-    assert_eq!(installed("node").run(&["-e", script, &url], WHILE).trim(), "fine");
+    assert_eq!(
+        installed("node").run(&["-e", script, &url], WHILE).trim(),
+        "fine"
+    );
 }
 
 #[test]
@@ -188,7 +225,10 @@ socket.on("message", (data, binary) => {
 socket.on("close", (code) => { console.log(heard === 50 && code === 1000 ? "fine" : `closed ${code} after ${heard}`); });
 socket.on("error", (e) => { console.error(e); process.exit(1); });
 "#;
-    assert_eq!(installed("node").run(&["-e", script, &url], WHILE).trim(), "fine");
+    assert_eq!(
+        installed("node").run(&["-e", script, &url], WHILE).trim(),
+        "fine"
+    );
 }
 
 #[test]
@@ -204,9 +244,15 @@ fn chromium_loads_a_page_that_fetches() {
             let (kind, body) = match echo.target.as_str() {
                 "/" => ("text/html", page.to_owned()),
                 _ if echo.method == "POST" => ("text/plain", format!("posted={}", echo.length)),
-                _ => ("text/plain", format!("n={}", echo.asked("n").unwrap_or("?"))),
+                _ => (
+                    "text/plain",
+                    format!("n={}", echo.asked("n").unwrap_or("?")),
+                ),
             };
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             scene.write(head + &body)?;
         }
     });
@@ -231,5 +277,8 @@ fn chromium_loads_a_page_that_fetches() {
         WHILE,
     );
     let expected: Vec<_> = (0..12).map(|n| format!("n={n}")).collect();
-    assert!(told.contains(&format!("heard {} posted=50000", expected.join(","))), "{told}");
+    assert!(
+        told.contains(&format!("heard {} posted=50000", expected.join(","))),
+        "{told}"
+    );
 }

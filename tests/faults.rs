@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, until};
+use crate::harness::{
+    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, until,
+};
 
 fn behind(endpoint: String) -> Site {
     Site::of(&[("v1", endpoint)]).route("timeouts: { request: 2s, stream_idle: 700ms }", "[]")
@@ -14,13 +16,33 @@ fn behind(endpoint: String) -> Site {
 /// One GET over HTTP/1.1 and one over HTTP/2; each must get this status, and the counter this kind, twice.
 #[track_caller]
 fn each_gets(proxy: &Proxy, status: u16, kind: &str) {
-    for answer in [proxy.get("/", &[]), H2Client::open(proxy.address("in")).get("/", &[])] {
+    for answer in [
+        proxy.get("/", &[]),
+        H2Client::open(proxy.address("in")).get("/", &[]),
+    ] {
         assert_eq!(answer.status, status, "{}", answer.text());
-        assert_ne!(answer.header("x-tidegate-refusal"), "", "our own answer says so: {:?}", answer.fields);
+        assert_ne!(
+            answer.header("x-tidegate-refusal"),
+            "",
+            "our own answer says so: {:?}",
+            answer.fields
+        );
     }
-    proxy.counts("tidegate_failures_total", &[("version", "v1"), ("kind", kind)], 2.0);
-    proxy.counts("tidegate_requests_total", &[("version", "v1"), ("code", &status.to_string())], 2.0);
-    assert_eq!(proxy.metrics().sum("tidegate_failures_total", &[]), 2.0, "and nothing else");
+    proxy.counts(
+        "tidegate_failures_total",
+        &[("version", "v1"), ("kind", kind)],
+        2.0,
+    );
+    proxy.counts(
+        "tidegate_requests_total",
+        &[("version", "v1"), ("code", &status.to_string())],
+        2.0,
+    );
+    assert_eq!(
+        proxy.metrics().sum("tidegate_failures_total", &[]),
+        2.0,
+        "and nothing else"
+    );
 }
 
 /// What a version may do instead of answering, the status and the kind of failure.
@@ -39,22 +61,31 @@ fn fault(name: &str) -> Scripted {
             scene.wait_for_end()
         }),
         "never answers" => Scripted::start(|scene, _| scene.wait_for_end()),
-        "dribbles its head" => {
-            Scripted::start(move |scene, _| scene.dribble(ok.as_bytes(), Duration::from_millis(200)))
-        }
+        "dribbles its head" => Scripted::start(move |scene, _| {
+            scene.dribble(ok.as_bytes(), Duration::from_millis(200))
+        }),
         "speaks another protocol" => Scripted::always("220 mail.example ESMTP\r\n"),
         "answers with bytes" => Scripted::always(vec![0_u8, 159, 146, 150, 13, 10, 13, 10]),
         "answers HTTP/2" => Scripted::always(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00".as_slice()),
-        "two lengths" => Scripted::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"),
-        "a length that is none" => Scripted::always("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok"),
-        "a status that is none" => Scripted::always("HTTP/1.1 2x0 OK\r\nContent-Length: 2\r\n\r\nok"),
+        "two lengths" => {
+            Scripted::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!")
+        }
+        "a length that is none" => {
+            Scripted::always("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok")
+        }
+        "a status that is none" => {
+            Scripted::always("HTTP/1.1 2x0 OK\r\nContent-Length: 2\r\n\r\nok")
+        }
         "10 000 headers" => {
             let lines: String = (0..10_000).map(|n| format!("x-{n}: 1\r\n")).collect();
-            Scripted::always(format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\nok"))
+            Scripted::always(format!(
+                "HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\nok"
+            ))
         }
-        "a head of 4 MiB" => {
-            Scripted::always(format!("HTTP/1.1 200 OK\r\nx: {}\r\nContent-Length: 2\r\n\r\nok", "y".repeat(4 << 20)))
-        }
+        "a head of 4 MiB" => Scripted::always(format!(
+            "HTTP/1.1 200 OK\r\nx: {}\r\nContent-Length: 2\r\n\r\nok",
+            "y".repeat(4 << 20)
+        )),
         "interim answers for ever" => Scripted::start(|scene, _| {
             scene.request()?;
             loop {
@@ -75,12 +106,21 @@ fn a_version_without_a_reachable_endpoint_is_503_and_its_own_failure() {
     let site = Site::of(&[("v1", endpoint), ("v2", other.endpoint())]);
     let proxy = Proxy::start(&site);
     each_gets(&proxy, 503, "connect");
-    assert_eq!(other.requests(), 0, "never a silent slide to another version");
+    assert_eq!(
+        other.requests(),
+        0,
+        "never a silent slide to another version"
+    );
 }
 
 #[test]
 fn a_version_that_closes_or_resets_is_502() {
-    for name in ["closes at once", "closes after the request", "resets", "half closes"] {
+    for name in [
+        "closes at once",
+        "closes after the request",
+        "resets",
+        "half closes",
+    ] {
         let backend = fault(name);
         let proxy = Proxy::start(&behind(backend.endpoint()));
         eprintln!("a version that {name}");
@@ -116,7 +156,10 @@ fn a_version_that_takes_too_long_is_504() {
         eprintln!("a version that {name}");
         each_gets(&proxy, 504, "timeout");
         let took = start.elapsed() / 2;
-        assert!(took > Duration::from_millis(1900) && took < Duration::from_millis(3500), "request: 2s, took {took:?}");
+        assert!(
+            took > Duration::from_millis(1900) && took < Duration::from_millis(3500),
+            "request: 2s, took {took:?}"
+        );
     }
 }
 
@@ -128,40 +171,77 @@ fn interim_answers_without_an_end_are_bounded() {
     let answer = proxy.get("/", &[]);
     assert!(matches!(answer.status, 502 | 504), "{}", answer.status);
     assert!(start.elapsed() < Duration::from_secs(4));
-    assert_eq!(proxy.metrics().sum("tidegate_failures_total", &[("version", "v1")]), 1.0);
+    assert_eq!(
+        proxy
+            .metrics()
+            .sum("tidegate_failures_total", &[("version", "v1")]),
+        1.0
+    );
 }
 
 #[test]
 fn connecting_has_a_bound_of_its_own() {
     // A listener whose queue is full does not answer further connections on Linux: it drops them.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket
+        .bind(
+            &"127.0.0.1:0"
+                .parse::<std::net::SocketAddr>()
+                .unwrap()
+                .into(),
+        )
+        .unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let mut filling = Vec::new();
     for _ in 0..8 {
-        if let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        if let Ok(stream) =
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200))
+        {
             filling.push(stream);
         }
     }
-    let site = behind(address.to_string()).service("pool: { connect: 300ms }", &[("v1", address.to_string())]);
+    let site = behind(address.to_string())
+        .service("pool: { connect: 300ms }", &[("v1", address.to_string())]);
     let proxy = Proxy::start(&site);
     let start = Instant::now();
     let answer = proxy.get("/", &[]);
     assert_eq!(answer.status, 504);
-    assert!(start.elapsed() < Duration::from_millis(1500), "connect: 300ms, took {:?}", start.elapsed());
-    assert_eq!(proxy.metrics().sum("tidegate_failures_total", &[("version", "v1")]), 1.0);
+    assert!(
+        start.elapsed() < Duration::from_millis(1500),
+        "connect: 300ms, took {:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        proxy
+            .metrics()
+            .sum("tidegate_failures_total", &[("version", "v1")]),
+        1.0
+    );
     let kinds = proxy.metrics();
-    let kind = &kinds.matching("tidegate_failures_total", &[]).find(|s| s.value > 0.0).unwrap().labels["kind"];
+    let kind = &kinds
+        .matching("tidegate_failures_total", &[])
+        .find(|s| s.value > 0.0)
+        .unwrap()
+        .labels["kind"];
     assert!(matches!(kind.as_str(), "connect" | "timeout"), "{kind}");
 }
 
 #[test]
 fn an_answer_that_is_cut_is_cut_for_the_client_too() {
     let cuts: [(&str, &str); 3] = [
-        ("a length not reached", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"),
-        ("a chunk not ended", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n50\r\nonly"),
-        ("no last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+        (
+            "a length not reached",
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+        ),
+        (
+            "a chunk not ended",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n50\r\nonly",
+        ),
+        (
+            "no last chunk",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        ),
     ];
     for (what, bytes) in cuts {
         let backend = Scripted::start(move |scene, _| {
@@ -171,12 +251,21 @@ fn an_answer_that_is_cut_is_cut_for_the_client_too() {
         let proxy = Proxy::start(&behind(backend.endpoint()));
         let mut conn = proxy.connect();
         let cut = conn.try_request("GET", "/", &[], b"");
-        assert!(cut.as_ref().map_or(true, |a| a.status == 502), "{what}: never a whole answer: {cut:?}");
+        assert!(
+            cut.as_ref().map_or(true, |a| a.status == 502),
+            "{what}: never a whole answer: {cut:?}"
+        );
         if cut.is_err() {
-            assert!(conn.closes_within(Duration::from_secs(2)) || !conn.reader.buffer.is_empty(), "{what}: closed");
+            assert!(
+                conn.closes_within(Duration::from_secs(2)) || !conn.reader.buffer.is_empty(),
+                "{what}: closed"
+            );
         }
         let over_h2 = H2Client::open(proxy.address("in")).try_request("GET", "/", &[], b"");
-        assert!(over_h2.as_ref().map_or(true, |a| a.status == 502), "{what}, over HTTP/2: {over_h2:?}");
+        assert!(
+            over_h2.as_ref().map_or(true, |a| a.status == 502),
+            "{what}, over HTTP/2: {over_h2:?}"
+        );
         proxy.counts("tidegate_failures_total", &[("version", "v1")], 2.0);
     }
 }
@@ -193,8 +282,15 @@ fn an_answer_that_stalls_is_ended_after_stream_idle() {
     let cut = proxy.connect().try_request("GET", "/", &[], b"");
     assert!(cut.is_err(), "{cut:?}");
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(600) && took < Duration::from_secs(3), "stream_idle: 700ms, took {took:?}");
-    proxy.counts("tidegate_failures_total", &[("version", "v1"), ("kind", "timeout")], 1.0);
+    assert!(
+        took > Duration::from_millis(600) && took < Duration::from_secs(3),
+        "stream_idle: 700ms, took {took:?}"
+    );
+    proxy.counts(
+        "tidegate_failures_total",
+        &[("version", "v1"), ("kind", "timeout")],
+        1.0,
+    );
     let slow = Scripted::start(|scene, _| {
         scene.request()?;
         scene.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")?;
@@ -208,11 +304,28 @@ fn an_answer_that_stalls_is_ended_after_stream_idle() {
 fn bytes_after_an_answer_never_become_the_next_answer() {
     let poison = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
     let answers: [(&str, String); 5] = [
-        ("a second answer", format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{poison}")),
-        ("a body longer than its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEVIL".to_owned()),
-        ("a body on a 204", format!("HTTP/1.1 204 No Content\r\n\r\n{poison}")),
-        ("a body on a 304", format!("HTTP/1.1 304 Not Modified\r\nContent-Length: 43\r\n\r\n{poison}")),
-        ("bytes after the last chunk", format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{poison}")),
+        (
+            "a second answer",
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{poison}"),
+        ),
+        (
+            "a body longer than its length",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEVIL".to_owned(),
+        ),
+        (
+            "a body on a 204",
+            format!("HTTP/1.1 204 No Content\r\n\r\n{poison}"),
+        ),
+        (
+            "a body on a 304",
+            format!("HTTP/1.1 304 Not Modified\r\nContent-Length: 43\r\n\r\n{poison}"),
+        ),
+        (
+            "bytes after the last chunk",
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{poison}"
+            ),
+        ),
     ];
     for (what, bytes) in answers {
         let first = Arc::new(AtomicUsize::new(0));
@@ -227,14 +340,25 @@ fn bytes_after_an_answer_never_become_the_next_answer() {
             }
         });
         let proxy = Proxy::start(
-            &behind(backend.endpoint()).with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }"),
+            &behind(backend.endpoint())
+                .with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }"),
         );
         let mut conn = proxy.connect();
         for n in 0..10 {
-            let answer = conn.try_request("GET", &format!("/{n}"), &[], b"").unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert!(!answer.text().contains("EVIL"), "{what}: request {n} got {}", answer.text());
+            let answer = conn
+                .try_request("GET", &format!("/{n}"), &[], b"")
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(
+                !answer.text().contains("EVIL"),
+                "{what}: request {n} got {}",
+                answer.text()
+            );
             if answer.version() == "scripted" {
-                assert_eq!(Echo::of(&answer).target, format!("/{n}"), "{what}: another request's answer");
+                assert_eq!(
+                    Echo::of(&answer).target,
+                    format!("/{n}"),
+                    "{what}: another request's answer"
+                );
             }
             // Time for the stray bytes to arrive on the pooled connection, where they may not be taken for an answer.
             std::thread::sleep(Duration::from_millis(10));
@@ -259,19 +383,28 @@ fn a_head_answered_with_a_body_does_not_shift_the_answers() {
     for n in 0..6 {
         assert_eq!(conn.request("HEAD", "/h", &[], b"").status, 200);
         std::thread::sleep(Duration::from_millis(10));
-        assert_eq!(Echo::of(&conn.get(&format!("/{n}"), &[])).target, format!("/{n}"));
+        assert_eq!(
+            Echo::of(&conn.get(&format!("/{n}"), &[])).target,
+            format!("/{n}")
+        );
     }
 }
 
 #[test]
 fn both_a_length_and_chunks_never_confuse_the_client() {
-    let backend =
-        Scripted::always("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let backend = Scripted::always(
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
     let proxy = Proxy::start(&behind(backend.endpoint()));
     let mut conn = proxy.connect();
     for _ in 0..3 {
         let answer = conn.get("/", &[]);
-        assert!(answer.status == 502 || answer.text() == "hello", "{} {:?}", answer.status, answer.text());
+        assert!(
+            answer.status == 502 || answer.text() == "hello",
+            "{} {:?}",
+            answer.status,
+            answer.text()
+        );
     }
     let answer = H2Client::open(proxy.address("in")).get("/", &[]);
     assert!(answer.status == 502 || answer.text() == "hello");
@@ -285,7 +418,10 @@ fn an_answer_before_the_body_was_read_is_passed_on_and_the_connection_not_used_a
             scene.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")?;
             return scene.wait_for_end();
         }
-        scene.write(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}", number % 10))
+        scene.write(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}",
+            number % 10
+        ))
     });
     let proxy = Proxy::start(&behind(backend.endpoint()));
     for _ in 0..4 {
@@ -314,7 +450,11 @@ fn answers_are_never_mixed_however_the_version_misbehaves() {
                 }
                 3 => {
                     let body = echo.json();
-                    scene.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.len(), &body[..9]))?;
+                    scene.write(format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
+                        body.len(),
+                        &body[..9]
+                    ))?;
                     return scene.reset();
                 }
                 4 if count > 1 => {
@@ -338,8 +478,13 @@ fn answers_are_never_mixed_however_the_version_misbehaves() {
                 return Ok((200, "cut".to_owned()));
             };
             let told = answer.text();
-            let fine = answer.status == 502 || answer.status == 200 && told.contains(&format!("\"{mark}\""));
-            if fine { Ok((200, String::new())) } else { Err(format!("{mark} got {} {told}", answer.status)) }
+            let fine = answer.status == 502
+                || answer.status == 200 && told.contains(&format!("\"{mark}\""));
+            if fine {
+                Ok((200, String::new()))
+            } else {
+                Err(format!("{mark} got {} {told}", answer.status))
+            }
         })
     });
     std::thread::sleep(Duration::from_secs(4));
@@ -351,7 +496,8 @@ fn answers_are_never_mixed_however_the_version_misbehaves() {
 #[test]
 fn what_never_left_the_proxy_is_sent_again_even_a_post() {
     let backend = Backend::start("v1");
-    let site = Site::of(&[("v1", backend.endpoint())]).with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }");
+    let site = Site::of(&[("v1", backend.endpoint())])
+        .with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }");
     let proxy = Proxy::start(&site);
     let mut conn = proxy.connect();
     for n in 0..30 {
@@ -372,8 +518,10 @@ fn an_endpoint_that_refuses_is_passed_over_for_another_of_the_same_version() {
     let dead = port.local_addr().unwrap();
     drop(port);
     let both = format!("{dead}, {}", backend.endpoint());
-    let site = Site::of(&[("v1", both)])
-        .route("retry: { failures: [connect], attempts: 2, budget: 100% }", "[]");
+    let site = Site::of(&[("v1", both)]).route(
+        "retry: { failures: [connect], attempts: 2, budget: 100% }",
+        "[]",
+    );
     let proxy = Proxy::start(&site);
     let mut conn = proxy.connect();
     for _ in 0..30 {
@@ -391,13 +539,17 @@ fn a_post_that_left_is_not_sent_again() {
         seen.fetch_add(1, SeqCst);
         scene.reset()
     });
-    let site = Site::of(&[("v1", backend.endpoint())])
-        .route("retry: { failures: [connect, reset], attempts: 3, budget: 100% }", "[]");
+    let site = Site::of(&[("v1", backend.endpoint())]).route(
+        "retry: { failures: [connect, reset], attempts: 3, budget: 100% }",
+        "[]",
+    );
     let proxy = Proxy::start(&site);
     assert_eq!(proxy.connect().request("POST", "/", &[], b"x").status, 502);
     assert_eq!(count.load(SeqCst), 1, "a POST may have had its effect");
     assert_eq!(proxy.get("/", &[]).status, 502);
-    until("a GET is tried as often as the route says", || count.load(SeqCst) == 1 + 4);
+    until("a GET is tried as often as the route says", || {
+        count.load(SeqCst) == 1 + 4
+    });
 }
 
 #[test]
@@ -415,16 +567,28 @@ fn retries_follow_the_routes_statuses_tries_and_budget() {
         }
     });
     let with = |retry: &str| Site::of(&[("v1", backend.endpoint())]).route(retry, "[]");
-    let proxy = Proxy::start(&with("retry: { failures: [\"503\"], attempts: 2, budget: 100% }"));
+    let proxy = Proxy::start(&with(
+        "retry: { failures: [\"503\"], attempts: 2, budget: 100% }",
+    ));
     let mut conn = proxy.connect();
     for n in 0..5 {
         assert_eq!(conn.get("/", &[]).status, 200, "two extra tries are enough");
         assert_eq!(count.load(SeqCst), 3 * (n + 1));
     }
-    assert_eq!(conn.request("POST", "/", &[], b"x").status, 503, "a POST that was answered is not tried again");
+    assert_eq!(
+        conn.request("POST", "/", &[], b"x").status,
+        503,
+        "a POST that was answered is not tried again"
+    );
     count.store(0, SeqCst);
-    proxy.edit(&with("retry: { failures: [\"502\"], attempts: 2, budget: 100% }"));
-    assert_eq!(conn.get("/", &[]).status, 503, "another status is no reason");
+    proxy.edit(&with(
+        "retry: { failures: [\"502\"], attempts: 2, budget: 100% }",
+    ));
+    assert_eq!(
+        conn.get("/", &[]).status,
+        503,
+        "another status is no reason"
+    );
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = asked.clone();
     let down = Scripted::start(move |scene, _| {
@@ -434,8 +598,10 @@ fn retries_follow_the_routes_statuses_tries_and_budget() {
             scene.write("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")?;
         }
     });
-    let budget = Site::of(&[("v1", down.endpoint())])
-        .route("retry: { failures: [\"503\"], attempts: 3, budget: 10% }", "[]");
+    let budget = Site::of(&[("v1", down.endpoint())]).route(
+        "retry: { failures: [\"503\"], attempts: 3, budget: 10% }",
+        "[]",
+    );
     let proxy = Proxy::start(&budget);
     let mut conn = proxy.connect();
     let start = Instant::now();
@@ -445,9 +611,18 @@ fn retries_follow_the_routes_statuses_tries_and_budget() {
     // A tenth of the requests over ten seconds, or three a second where that is more.
     let allowed = 20.0 + 3.0 * (start.elapsed().as_secs_f64() + 10.0);
     let extra = asked.load(SeqCst) as f64 - 200.0;
-    assert!(extra <= allowed, "{extra} extra tries, at most {allowed} were allowed");
+    assert!(
+        extra <= allowed,
+        "{extra} extra tries, at most {allowed} were allowed"
+    );
     assert!(extra > 0.0, "and some were made");
-    assert_eq!(proxy.metrics().sum("tidegate_requests_total", &[("code", "503")]), 200.0, "a request counts once");
+    assert_eq!(
+        proxy
+            .metrics()
+            .sum("tidegate_requests_total", &[("code", "503")]),
+        200.0,
+        "a request counts once"
+    );
 }
 
 #[test]
@@ -471,7 +646,10 @@ fn each_try_has_a_bound_of_its_own() {
     let start = Instant::now();
     assert_eq!(proxy.get("/", &[]).status, 200, "the second try");
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(280) && took < Duration::from_millis(2000), "{took:?}");
+    assert!(
+        took > Duration::from_millis(280) && took < Duration::from_millis(2000),
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -482,9 +660,21 @@ fn the_versions_own_errors_pass_and_count_as_its_failures() {
     for status in [500, 502, 503, 404, 400, 429] {
         assert_eq!(conn.get(&format!("/?status={status}"), &[]).status, status);
     }
-    proxy.counts("tidegate_failures_total", &[("version", "v1"), ("kind", "status")], 3.0);
-    proxy.counts("tidegate_requests_total", &[("version", "v1"), ("code", "404")], 1.0);
-    assert_eq!(proxy.metrics().sum("tidegate_failures_total", &[]), 3.0, "4xx are the caller's");
+    proxy.counts(
+        "tidegate_failures_total",
+        &[("version", "v1"), ("kind", "status")],
+        3.0,
+    );
+    proxy.counts(
+        "tidegate_requests_total",
+        &[("version", "v1"), ("code", "404")],
+        1.0,
+    );
+    assert_eq!(
+        proxy.metrics().sum("tidegate_failures_total", &[]),
+        3.0,
+        "4xx are the caller's"
+    );
 }
 
 #[test]
@@ -494,14 +684,26 @@ fn what_the_caller_breaks_is_not_the_versions_failure() {
     let mut conn = proxy.connect();
     conn.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n");
     let answer = conn.try_answer();
-    assert!(answer.as_ref().map_or(true, |a| a.status == 400), "{answer:?}");
+    assert!(
+        answer.as_ref().map_or(true, |a| a.status == 400),
+        "{answer:?}"
+    );
     let mut conn = proxy.connect();
     conn.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nonly this");
     drop(conn);
     assert_eq!(proxy.get("/", &[]).status, 200);
-    proxy.counts("tidegate_requests_total", &[("version", "v1"), ("code", "200")], 1.0);
+    proxy.counts(
+        "tidegate_requests_total",
+        &[("version", "v1"), ("code", "200")],
+        1.0,
+    );
     std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(proxy.metrics().sum("tidegate_failures_total", &[("version", "v1")]), 0.0);
+    assert_eq!(
+        proxy
+            .metrics()
+            .sum("tidegate_failures_total", &[("version", "v1")]),
+        0.0
+    );
 }
 
 #[test]
@@ -512,7 +714,9 @@ fn a_version_that_comes_back_is_used_again_at_once() {
     let mut conn = proxy.connect();
     assert_eq!(conn.get("/", &[]).status, 200);
     drop(backend);
-    until("it is gone", || std::net::TcpStream::connect(address).is_err());
+    until("it is gone", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
     let down = conn.get("/", &[]);
     assert!(matches!(down.status, 502 | 503), "{}", down.status);
     let _again = Backend::on(address, "v1");

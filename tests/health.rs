@@ -23,19 +23,37 @@ fn asks(proxy: &Proxy, times: usize) {
 #[track_caller]
 fn shown(proxy: &Proxy, backend: &Backend, healthy: bool) {
     let endpoint = backend.endpoint();
-    eventually(&format!("{endpoint} is shown healthy: {healthy}"), Duration::from_secs(5), || {
-        let value = proxy.metrics().sum("tidegate_endpoint_healthy", &[("endpoint", &endpoint), ("version", "v1")]);
-        if value == f64::from(u8::from(healthy)) { Ok(()) } else { Err(format!("{value}")) }
-    });
+    eventually(
+        &format!("{endpoint} is shown healthy: {healthy}"),
+        Duration::from_secs(5),
+        || {
+            let value = proxy.metrics().sum(
+                "tidegate_endpoint_healthy",
+                &[("endpoint", &endpoint), ("version", "v1")],
+            );
+            if value == f64::from(u8::from(healthy)) {
+                Ok(())
+            } else {
+                Err(format!("{value}"))
+            }
+        },
+    );
 }
 
 #[test]
 fn an_endpoint_that_fails_its_checks_gets_no_requests_until_it_passes_them() {
     let (a, b, both) = pair();
     let proxy = Proxy::start(&Site::of(&[("v1", both.clone())]).service(ACTIVE, &[("v1", both)]));
-    until("both are asked", || a.state.probes.load(std::sync::atomic::Ordering::SeqCst) > 2);
+    until("both are asked", || {
+        a.state.probes.load(std::sync::atomic::Ordering::SeqCst) > 2
+    });
     asks(&proxy, 40);
-    assert!(a.requests() > 5 && b.requests() > 5, "{} and {}", a.requests(), b.requests());
+    assert!(
+        a.requests() > 5 && b.requests() > 5,
+        "{} and {}",
+        a.requests(),
+        b.requests()
+    );
     a.set_healthy(false);
     shown(&proxy, &a, false);
     let before = a.requests();
@@ -59,7 +77,13 @@ fn a_version_without_a_healthy_endpoint_is_503_and_never_another_version() {
     assert_eq!(answer.status, 503);
     assert_ne!(answer.header("x-tidegate-refusal"), "");
     assert_eq!((v1.requests(), v2.requests()), (0, 0));
-    assert!(proxy.metrics().sum("tidegate_failures_total", &[("version", "v1")]) >= 1.0, "it is the version's failure");
+    assert!(
+        proxy
+            .metrics()
+            .sum("tidegate_failures_total", &[("version", "v1")])
+            >= 1.0,
+        "it is the version's failure"
+    );
     v1.set_healthy(true);
     until("it is back", || proxy.get("/", &[]).status == 200);
 }
@@ -73,8 +97,14 @@ fn an_endpoint_that_hangs_or_dies_fails_its_checks() {
     let proxy = Proxy::start(&site.route("timeouts: { request: 1s }", "[]"));
     let endpoint = hanging.endpoint();
     eventually("the one that hangs is ill", Duration::from_secs(5), || {
-        let value = proxy.metrics().sum("tidegate_endpoint_healthy", &[("endpoint", &endpoint)]);
-        if value == 0.0 { Ok(()) } else { Err(format!("{value}")) }
+        let value = proxy
+            .metrics()
+            .sum("tidegate_endpoint_healthy", &[("endpoint", &endpoint)]);
+        if value == 0.0 {
+            Ok(())
+        } else {
+            Err(format!("{value}"))
+        }
     });
     asks(&proxy, 30);
     assert_eq!(b.requests(), 30);
@@ -84,7 +114,8 @@ fn an_endpoint_that_hangs_or_dies_fails_its_checks() {
 fn checks_over_http_2_work_the_same() {
     let g1 = Backend::h2c("v1");
     let more = format!("protocol: h2c\n{ACTIVE}");
-    let proxy = Proxy::start(&Site::of(&[("v1", g1.endpoint())]).service(&more, &[("v1", g1.endpoint())]));
+    let proxy =
+        Proxy::start(&Site::of(&[("v1", g1.endpoint())]).service(&more, &[("v1", g1.endpoint())]));
     shown(&proxy, &g1, true);
     assert_eq!(proxy.get("/", &[]).status, 200);
     g1.set_healthy(false);
@@ -95,7 +126,8 @@ fn checks_over_http_2_work_the_same() {
 #[test]
 fn an_endpoint_that_fails_requests_in_a_row_is_ejected_for_a_while() {
     let (a, b, both) = pair();
-    let passive = "health: { passive: { consecutive_failures: 3, eject_for: 700ms, max_ejected: 50% } }";
+    let passive =
+        "health: { passive: { consecutive_failures: 3, eject_for: 700ms, max_ejected: 50% } }";
     let proxy = Proxy::start(&Site::of(&[("v1", both.clone())]).service(passive, &[("v1", both)]));
     a.force(500);
     let mut conn = proxy.connect();
@@ -104,7 +136,10 @@ fn an_endpoint_that_fails_requests_in_a_row_is_ejected_for_a_while() {
         failed += usize::from(conn.get("/", &[]).status == 500);
     }
     // Each worker may have met it before it was ejected.
-    assert!((3..=12).contains(&failed), "{failed} failures before it was ejected");
+    assert!(
+        (3..=12).contains(&failed),
+        "{failed} failures before it was ejected"
+    );
     let before = a.requests();
     a.force(0);
     until("it is tried again", || {
@@ -120,21 +155,32 @@ fn an_endpoint_that_fails_requests_in_a_row_is_ejected_for_a_while() {
     for _ in 0..20 {
         assert_eq!(conn.get("/", &[]).status, 500);
     }
-    assert_eq!(a.requests() + b.requests(), was_a + was_b + 20, "never more than half of them is ejected");
+    assert_eq!(
+        a.requests() + b.requests(),
+        was_a + was_b + 20,
+        "never more than half of them is ejected"
+    );
 }
 
 #[test]
 fn a_single_endpoint_is_never_ejected_into_nothing() {
     let v1 = Backend::start("v1");
-    let passive = "health: { passive: { consecutive_failures: 2, eject_for: 10s, max_ejected: 50% } }";
-    let proxy = Proxy::start(&Site::of(&[("v1", v1.endpoint())]).service(passive, &[("v1", v1.endpoint())]));
+    let passive =
+        "health: { passive: { consecutive_failures: 2, eject_for: 10s, max_ejected: 50% } }";
+    let proxy = Proxy::start(
+        &Site::of(&[("v1", v1.endpoint())]).service(passive, &[("v1", v1.endpoint())]),
+    );
     v1.force(500);
     let mut conn = proxy.connect();
     for _ in 0..10 {
         assert_eq!(conn.get("/", &[]).status, 500);
     }
     v1.force(0);
-    assert_eq!(conn.get("/", &[]).status, 200, "half of one endpoint is none");
+    assert_eq!(
+        conn.get("/", &[]).status,
+        200,
+        "half of one endpoint is none"
+    );
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Backend, Conn, Echo, H2Client, Launch, Load, Proxy, Record, Signal, Site, WebSocket, command, each_request,
-    eventually, failures, grpc_frame, until,
+    Backend, Conn, Echo, H2Client, Launch, Load, Proxy, Record, Signal, Site, WebSocket, command,
+    each_request, eventually, failures, grpc_frame, until,
 };
 
 fn two() -> (Backend, Backend, Site) {
@@ -28,17 +28,22 @@ fn a_hundred_edits_under_load_fail_no_request_and_close_no_connection() {
     let site = |weight: u32| {
         let app = Site::service_text("app", "", &[("v1", v1.endpoint()), ("v2", v2.endpoint())]);
         let calls = Site::service_text("calls", "protocol: h2c", &[("g1", grpc.endpoint())]);
-        site.clone().with("services", &format!("{app}{}", calls.trim_start_matches('\n'))).with(
-            "routes",
-            &format!(
-                r#"
+        site.clone()
+            .with(
+                "services",
+                &format!("{app}{}", calls.trim_start_matches('\n')),
+            )
+            .with(
+                "routes",
+                &format!(
+                    r#"
   - {{ name: calls, match: {{ path: {{ prefix: /calls }} }}, service: calls, rules: [] }}
   - name: app
     service: app
     rules: [{{ name: r, split: {{ by: user, weights: {{ v2: {weight}%, v1: {}% }} }} }}]"#,
-                100 - weight
-            ),
-        )
+                    100 - weight
+                ),
+            )
     };
     let proxy = Proxy::start(&site(0));
     let address = proxy.address("in");
@@ -50,12 +55,20 @@ fn a_hundred_edits_under_load_fail_no_request_and_close_no_connection() {
         each_request(user, stop, Duration::from_millis(10), move |_| {
             count += 1;
             let said = socket.try_say(&format!("{count}"))?;
-            if said.ends_with(&format!(":{count}")) { Ok((200, String::new())) } else { Err(said) }
+            if said.ends_with(&format!(":{count}")) {
+                Ok((200, String::new()))
+            } else {
+                Err(said)
+            }
         })
     });
     let stream = Load::start(1, move |user, stop| {
         let mut client = H2Client::open(address);
-        let mut call = client.stream("POST", "/calls/Chat", &["content-type: application/grpc", "te: trailers"]);
+        let mut call = client.stream(
+            "POST",
+            "/calls/Chat",
+            &["content-type: application/grpc", "te: trailers"],
+        );
         let records = each_request(user, stop, Duration::from_millis(10), |_| {
             let message = grpc_frame(b"still there?");
             call.send(message.clone(), false)?;
@@ -63,11 +76,19 @@ fn a_hundred_edits_under_load_fail_no_request_and_close_no_connection() {
             while back.len() < message.len() {
                 back.extend(call.data()?.ok_or("the stream ended")?);
             }
-            if back == message { Ok((200, String::new())) } else { Err("another message came back".to_owned()) }
+            if back == message {
+                Ok((200, String::new()))
+            } else {
+                Err("another message came back".to_owned())
+            }
         });
-        call.send(Vec::new(), true).expect("the stream can be ended");
+        call.send(Vec::new(), true)
+            .expect("the stream can be ended");
         while call.data().expect("an end in order").is_some() {}
-        assert_eq!(call.trailers().expect("trailers").get("grpc-status"), Some("0"));
+        assert_eq!(
+            call.trailers().expect("trailers").get("grpc-status"),
+            Some("0")
+        );
         records
     });
     let mut slowest = Duration::ZERO;
@@ -75,9 +96,21 @@ fn a_hundred_edits_under_load_fail_no_request_and_close_no_connection() {
         slowest = slowest.max(proxy.edit(&site(edit)));
     }
     let records = [http1, http2, talk, stream].map(Load::finish);
-    for (records, who) in records.iter().zip(["HTTP/1.1", "HTTP/2", "the WebSocket", "the gRPC stream"]) {
-        assert!(records.len() > 100, "{who} was busy: {} requests", records.len());
-        assert!(failures(records).is_empty(), "{who} during 100 edits: {:#?}", failures(records));
+    for (records, who) in
+        records
+            .iter()
+            .zip(["HTTP/1.1", "HTTP/2", "the WebSocket", "the gRPC stream"])
+    {
+        assert!(
+            records.len() > 100,
+            "{who} was busy: {} requests",
+            records.len()
+        );
+        assert!(
+            failures(records).is_empty(),
+            "{who} during 100 edits: {:#?}",
+            failures(records)
+        );
         let again = records.iter().filter(|r| r.reconnected).count();
         assert_eq!(again, 0, "connections of {who} that had to be opened anew");
     }
@@ -91,9 +124,15 @@ fn a_hundred_edits_under_load_fail_no_request_and_close_no_connection() {
 fn nobody_went_back(records: &[Record]) {
     let mut candidate = std::collections::BTreeMap::<&str, bool>::new();
     for record in records {
-        let Ok((_, version)) = &record.outcome else { continue };
+        let Ok((_, version)) = &record.outcome else {
+            continue;
+        };
         let had = candidate.entry(&record.user).or_default();
-        assert!(!*had || version == "v2", "{} had v2 and got {version}", record.user);
+        assert!(
+            !*had || version == "v2",
+            "{} had v2 and got {version}",
+            record.user
+        );
         *had |= version == "v2";
     }
 }
@@ -103,16 +142,25 @@ fn an_edit_counts_on_connections_that_are_open_already() {
     let (_v1, _v2, site) = two();
     let proxy = Proxy::start(&site.clone().rules(&to("v1")));
     let (mut one, mut two) = (proxy.connect(), H2Client::open(proxy.address("in")));
-    assert_eq!((one.get("/", &[]).version(), two.get("/", &[]).version()), ("v1", "v1"));
+    assert_eq!(
+        (one.get("/", &[]).version(), two.get("/", &[]).version()),
+        ("v1", "v1")
+    );
     proxy.edit(&site.rules(&to("v2")));
-    assert_eq!((one.get("/", &[]).version(), two.get("/", &[]).version()), ("v2", "v2"));
+    assert_eq!(
+        (one.get("/", &[]).version(), two.get("/", &[]).version()),
+        ("v2", "v2")
+    );
 }
 
 #[test]
 fn a_request_in_flight_ends_as_it_began() {
     let (v1, _v2, site) = two();
     let with = |version: &str, mark: &str| {
-        site.clone().route(&format!("response_headers: {{ set: {{ x-mark: {mark} }} }}"), &to(version))
+        site.clone().route(
+            &format!("response_headers: {{ set: {{ x-mark: {mark} }} }}"),
+            &to(version),
+        )
     };
     let proxy = Proxy::start(&with("v1", "old"));
     let mut slow = proxy.connect();
@@ -122,8 +170,16 @@ fn a_request_in_flight_ends_as_it_began() {
     let answer = proxy.get("/", &[]);
     assert_eq!((answer.version(), answer.header("x-mark")), ("v2", "new"));
     let answer = slow.answer();
-    assert_eq!((answer.version(), answer.header("x-mark")), ("v1", "old"), "it keeps the rules it began with");
-    assert_eq!(slow.get("/", &[]).version(), "v2", "the next one on its connection has the new ones");
+    assert_eq!(
+        (answer.version(), answer.header("x-mark")),
+        ("v1", "old"),
+        "it keeps the rules it began with"
+    );
+    assert_eq!(
+        slow.get("/", &[]).version(),
+        "v2",
+        "the next one on its connection has the new ones"
+    );
 }
 
 #[test]
@@ -164,13 +220,21 @@ fn an_endpoint_that_is_removed_finishes_what_it_has_and_gets_nothing_more() {
     for _ in 0..60 {
         assert_eq!(proxy.get("/", &[]).status, 200);
     }
-    assert!(v1.requests() > 10, "an endpoint that is added joins: {} of 60", v1.requests() - 1);
+    assert!(
+        v1.requests() > 10,
+        "an endpoint that is added joins: {} of 60",
+        v1.requests() - 1
+    );
 }
 
 #[test]
 fn a_version_that_is_removed_leaves_its_users_to_stable() {
     let (v1, _v2, site) = two();
-    let proxy = Proxy::start(&site.clone().rules("[{ split: { by: user, weights: { v2: 100%, v1: 0% } } }]"));
+    let proxy = Proxy::start(
+        &site
+            .clone()
+            .rules("[{ split: { by: user, weights: { v2: 100%, v1: 0% } } }]"),
+    );
     let mut conn = proxy.connect();
     assert_eq!(conn.get("/", &["x-user-id: 1"]).version(), "v2");
     proxy.edit(&Site::of(&[("v1", v1.endpoint())]));
@@ -187,7 +251,8 @@ fn a_websocket_and_a_stream_survive_edits_of_everything_but_their_endpoint() {
         site.clone().rules(&to("v2")),
         site.clone().route("timeouts: { request: 2s }", &to("v1")),
         site.clone().listener("limits: { header_count: 50 }"),
-        site.clone().with("routes", "[{ respond: { status: 200 } }]"),
+        site.clone()
+            .with("routes", "[{ respond: { status: 200 } }]"),
         Site::of(&[("v1", v1.endpoint())]),
         Site::of(&[("v1", v1.endpoint()), ("v3", v2.endpoint())]).rules(&to("v3")),
     ] {
@@ -207,12 +272,18 @@ fn every_way_of_writing_the_file_is_seen() {
         let (before, start) = (proxy.revision(), Instant::now());
         write(&text(version));
         let took = proxy.in_force_after(before, start);
-        assert_eq!(conn.get("/", &[]).version(), version, "{how}, after {took:?}");
+        assert_eq!(
+            conn.get("/", &[]).version(),
+            version,
+            "{how}, after {took:?}"
+        );
     };
     let (file, folder) = (proxy.file(), proxy.folder());
     written("an atomic rename", "v2", &|text| proxy.write(text));
     written("in place", "v1", &|text| fs::write(file, text).unwrap());
-    written("in place, again", "v2", &|text| fs::write(file, text).unwrap());
+    written("in place, again", "v2", &|text| {
+        fs::write(file, text).unwrap()
+    });
     written("a backup beside, then a new file", "v1", &|text| {
         fs::rename(file, folder.join("tidegate.yaml~")).unwrap();
         fs::write(file, text).unwrap();
@@ -246,7 +317,10 @@ fn the_swap_of_a_kubernetes_config_map_is_seen() {
     let proxy = launch.start();
     let mut conn = proxy.connect();
     assert_eq!(conn.get("/", &[]).version(), "v1");
-    for (name, old, version) in [("..2026_02", "..2026_01", "v2"), ("..2026_03", "..2026_02", "v1")] {
+    for (name, old, version) in [
+        ("..2026_02", "..2026_01", "v2"),
+        ("..2026_03", "..2026_02", "v1"),
+    ] {
         let (before, start) = (proxy.revision(), Instant::now());
         generation(name, &text(version));
         std::os::unix::fs::symlink(name, etc.join("..data_tmp")).unwrap();
@@ -267,13 +341,24 @@ fn a_file_that_is_halved_emptied_or_deleted_changes_nothing_and_is_told() {
     let mut harmless = |how: &str| {
         eventually(&format!("{how} is told"), Duration::from_secs(5), || {
             let config = proxy.config();
-            if config["ok"] == false { Ok(()) } else { Err(config.to_string()) }
+            if config["ok"] == false {
+                Ok(())
+            } else {
+                Err(config.to_string())
+            }
         });
         let config = proxy.config();
         assert_eq!(config["revision"], revision, "{how}: {config}");
-        assert!(config["problems"].as_array().is_some_and(|p| !p.is_empty()), "{how}: {config}");
+        assert!(
+            config["problems"].as_array().is_some_and(|p| !p.is_empty()),
+            "{how}: {config}"
+        );
         assert_eq!(conn.get("/", &[]).version(), "v1", "{how}");
-        assert_eq!(proxy.ask("GET", "/readyz", "").status, 200, "{how}: what is in force still serves");
+        assert_eq!(
+            proxy.ask("GET", "/readyz", "").status,
+            200,
+            "{how}: what is in force still serves"
+        );
     };
     let half = text("v2");
     fs::write(proxy.file(), &half[..half.len() - 20]).unwrap();
@@ -283,20 +368,32 @@ fn a_file_that_is_halved_emptied_or_deleted_changes_nothing_and_is_told() {
     fs::write(proxy.file(), text("v1")).unwrap();
     eventually("the file is fine again", Duration::from_secs(5), || {
         let config = proxy.config();
-        if config["ok"] == true { Ok(()) } else { Err(config.to_string()) }
+        if config["ok"] == true {
+            Ok(())
+        } else {
+            Err(config.to_string())
+        }
     });
     let revision = proxy.revision();
     fs::remove_file(proxy.file()).unwrap();
     eventually("the loss is told", Duration::from_secs(5), || {
         let config = proxy.config();
-        if config["ok"] == false { Ok(()) } else { Err(config.to_string()) }
+        if config["ok"] == false {
+            Ok(())
+        } else {
+            Err(config.to_string())
+        }
     });
     assert_eq!(proxy.revision(), revision);
     assert_eq!(conn.get("/", &[]).version(), "v1");
     let start = Instant::now();
     fs::write(proxy.file(), text("v2")).unwrap();
     proxy.in_force_after(revision, start);
-    assert_eq!(conn.get("/", &[]).version(), "v2", "and when it is back it counts");
+    assert_eq!(
+        conn.get("/", &[]).version(),
+        "v2",
+        "and when it is back it counts"
+    );
 }
 
 #[test]
@@ -325,13 +422,24 @@ fn a_signal_and_the_api_read_the_file_again() {
     proxy.write(&site.clone().rules(&to("v1")).yaml());
     let answer = proxy.ask("POST", "/api/v1/config/reload", "");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(conn.get("/", &[]).version(), "v1", "the API's reload is in force when it answers");
+    assert_eq!(
+        conn.get("/", &[]).version(),
+        "v1",
+        "the API's reload is in force when it answers"
+    );
     proxy.write(&site.rules(&to("v9")).yaml());
     let answer = proxy.ask("POST", "/api/v1/config/reload", "");
     assert_eq!(answer.status, 422, "{}", answer.text());
-    assert!(answer.header("content-type").contains("json"), "{:?}", answer.fields);
+    assert!(
+        answer.header("content-type").contains("json"),
+        "{:?}",
+        answer.fields
+    );
     let told = answer.json();
-    assert!(told["problems"][0]["line"].as_u64().is_some_and(|l| l > 0), "with the problems: {told}");
+    assert!(
+        told["problems"][0]["line"].as_u64().is_some_and(|l| l > 0),
+        "with the problems: {told}"
+    );
     assert_eq!(conn.get("/", &[]).version(), "v1");
 }
 
@@ -339,8 +447,12 @@ fn a_signal_and_the_api_read_the_file_again() {
 fn listeners_open_and_close_by_edit() {
     let (v1, _v2, site) = two();
     let listeners = |names: &[&str]| {
-        let items: Vec<_> = names.iter().map(|n| format!("{{ name: {n}, address: \"127.0.0.1:0\" }}")).collect();
-        site.clone().with("listeners", &format!("[{}]", items.join(", ")))
+        let items: Vec<_> = names
+            .iter()
+            .map(|n| format!("{{ name: {n}, address: \"127.0.0.1:0\" }}"))
+            .collect();
+        site.clone()
+            .with("listeners", &format!("[{}]", items.join(", ")))
     };
     let proxy = Proxy::start(&listeners(&["in"]));
     let first = proxy.address("in");
@@ -352,12 +464,24 @@ fn listeners_open_and_close_by_edit() {
     slow.send("GET /?delay=800 HTTP/1.1\r\nHost: t\r\n\r\n");
     until("it is on its way", || v1.requests() == 2);
     proxy.edit(&listeners(&["in"]));
-    eventually("the listener is closed", Duration::from_secs(3), || match Conn::try_open(more) {
-        Err(_) => Ok(()),
-        Ok(_) => Err("it still accepts".into()),
-    });
-    assert_eq!(slow.answer().status, 200, "what was in flight ends in order");
-    assert_eq!(Conn::open(first).get("/", &[]).status, 200, "the other one is where it was");
+    eventually(
+        "the listener is closed",
+        Duration::from_secs(3),
+        || match Conn::try_open(more) {
+            Err(_) => Ok(()),
+            Ok(_) => Err("it still accepts".into()),
+        },
+    );
+    assert_eq!(
+        slow.answer().status,
+        200,
+        "what was in flight ends in order"
+    );
+    assert_eq!(
+        Conn::open(first).get("/", &[]).status,
+        200,
+        "the other one is where it was"
+    );
     drop((kept, slow));
     proxy.edit(&listeners(&["in", "more"]));
     assert_eq!(Conn::open(proxy.address("more")).get("/", &[]).status, 200);
@@ -370,10 +494,22 @@ fn a_listener_that_cannot_be_bound_refuses_the_edit() {
     let address = taken.local_addr().unwrap();
     let proxy = Proxy::start(&site);
     let revision = proxy.revision();
-    let both = format!("[{{ name: in, address: \"127.0.0.1:0\" }}, {{ name: b, address: \"{address}\" }}]");
-    proxy.bad_edit(&site.clone().with("listeners", &both).rules(&to("v2")).yaml());
+    let both = format!(
+        "[{{ name: in, address: \"127.0.0.1:0\" }}, {{ name: b, address: \"{address}\" }}]"
+    );
+    proxy.bad_edit(
+        &site
+            .clone()
+            .with("listeners", &both)
+            .rules(&to("v2"))
+            .yaml(),
+    );
     proxy.logs(&[&address.to_string()]);
-    assert_eq!((proxy.revision(), proxy.get("/", &[]).version()), (revision, "v1"), "nothing changed");
+    assert_eq!(
+        (proxy.revision(), proxy.get("/", &[]).version()),
+        (revision, "v1"),
+        "nothing changed"
+    );
     let (code, log) = Launch::new(&site.with("listeners", &both)).fails();
     assert_eq!(code, 2, "at the start it is exit 2:\n{log}");
     assert!(log.contains(&address.to_string()), "{log}");
@@ -383,7 +519,11 @@ fn a_listener_that_cannot_be_bound_refuses_the_edit() {
 fn what_needs_a_restart_says_so_and_the_rest_of_the_edit_counts() {
     let (_v1, _v2, site) = two();
     let proxy = Proxy::start(&site.clone().rules(&to("v1")));
-    proxy.edit(&site.with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }").rules(&to("v2")));
+    proxy.edit(
+        &site
+            .with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }")
+            .rules(&to("v2")),
+    );
     assert_eq!(proxy.get("/", &[]).version(), "v2");
     assert_eq!(proxy.status()["workers"], 2);
     proxy.logs(&["needs a restart", "workers"]);
@@ -392,10 +532,14 @@ fn what_needs_a_restart_says_so_and_the_rest_of_the_edit_counts() {
 #[test]
 fn included_files_count_and_reload() {
     let (v1, _v2, site) = two();
-    let site = site.with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s }, include: [\"routes.d/*.yaml\"] }");
+    let site = site.with(
+        "runtime",
+        "{ workers: 1, drain: { min: 0s, max: 5s }, include: [\"routes.d/*.yaml\"] }",
+    );
     let launch = Launch::new(&site.without("routes"));
     fs::create_dir(launch.folder().join("routes.d")).unwrap();
-    let route = |version: &str| format!("routes: [{{ service: app, rules: [{{ to: {version} }}] }}]\n");
+    let route =
+        |version: &str| format!("routes: [{{ service: app, rules: [{{ to: {version} }}] }}]\n");
     fs::write(launch.folder().join("routes.d/app.yaml"), route("v1")).unwrap();
     let proxy = launch.start();
     assert_eq!(proxy.get("/", &[]).version(), "v1");
@@ -405,47 +549,157 @@ fn included_files_count_and_reload() {
     assert_eq!(proxy.get("/", &[]).version(), "v2");
     let more = Site::service_text("more", "", &[("v1", v1.endpoint())]);
     let (before, start) = (proxy.revision(), Instant::now());
-    let text = format!("services:{more}routes: [{{ match: {{ hosts: [more] }}, service: more, rules: [] }}]\n");
+    let text = format!(
+        "services:{more}routes: [{{ match: {{ hosts: [more] }}, service: more, rules: [] }}]\n"
+    );
     fs::write(proxy.folder().join("routes.d/more.yaml"), text).unwrap();
     proxy.in_force_after(before, start);
-    assert_eq!(proxy.get("/", &["Host: more"]).version(), "v1", "a file that is new counts too");
+    assert_eq!(
+        proxy.get("/", &["Host: more"]).version(),
+        "v1",
+        "a file that is new counts too"
+    );
     let twice = route("v2");
     fs::write(proxy.folder().join("routes.d/twice.yaml"), twice).unwrap();
-    eventually("a name given twice is refused", Duration::from_secs(5), || {
-        let config = proxy.config();
-        let told = config["problems"].to_string().contains("twice.yaml");
-        if config["ok"] == false && told { Ok(()) } else { Err(config.to_string()) }
-    });
+    eventually(
+        "a name given twice is refused",
+        Duration::from_secs(5),
+        || {
+            let config = proxy.config();
+            let told = config["problems"].to_string().contains("twice.yaml");
+            if config["ok"] == false && told {
+                Ok(())
+            } else {
+                Err(config.to_string())
+            }
+        },
+    );
 }
 
 /// Bad edits: what stands in the file, `§` where the finger must point (the column may be that of the key or of the
 /// value), and a word that the message must hold.
 const BAD: &[(&str, &str, &str)] = &[
-    ("a version that is not there", "routes: [{ service: app, rules: [{ §to: §v3 }] }]", "v3"),
-    ("a service that is not there", "routes: [{ §service: §ap, rules: [] }]", "ap"),
-    ("an unknown key", "routes: [{ service: app, §rulez: [] }]", "rulez"),
-    ("a key given twice", "routes: [{ service: app, rules: [], §service: §app }]", "service"),
-    ("shares that are not 100 %", "routes: [{ service: app, rules: [{ split: { §weights: §{ §v2: 10%, v1: 80% } } }] }]", "90"),
-    ("a share without its unit", "routes: [{ service: app, rules: [{ split: { weights: { §v2: §10, v1: 90% } } }] }]", "%"),
-    ("a share above 100 %", "routes: [{ service: app, rules: [{ split: { weights: { §v2: §110%, v1: 0% } } }] }]", "100"),
-    ("a share finer than a slot", "routes: [{ service: app, rules: [{ split: { weights: { §v2: §0.0001%, v1: 99.9999% } } }] }]", "0.001"),
-    ("a duration without its unit", "routes: [{ service: app, timeouts: { §request: §5 }, rules: [] }]", "5s"),
-    ("a regex that does not compile", "routes: [{ service: app, rules: [{ when: { header: { name: a, §regex: §\"(\" } }, to: v1 }] }]", "regex"),
-    ("two ways to match at once", "routes: [{ service: app, rules: [{ when: { §header: §{ name: a, exact: b, prefix: c } }, to: v1 }] }]", "exact"),
-    ("a rule with two targets", "routes: [{ service: app, rules: [§{ to: v1, split: { weights: { v1: 100% } } }] }]", "split"),
-    ("a rule without a target", "routes: [{ service: app, rules: [§{ when: { method: [GET] } }] }]", "to"),
-    ("a network that is none", "routes: [{ service: app, rules: [{ when: { §source: [§\"10.0.0.0/33\"] }, to: v1 }] }]", "10.0.0.0/33"),
-    ("a listener that is not there", "routes: [{ match: { §listener: §out }, service: app, rules: [] }]", "out"),
-    ("two routes of one name", "routes: [{ name: a, service: app, rules: [] }, { §name: §a, service: app, rules: [] }]", "a"),
-    ("a header name that is none", "routes: [{ service: app, request_headers: { set: { §\"x y\": §\"1\" } }, rules: [] }]", "x y"),
-    ("a template with an unknown place", "routes: [{ service: app, request_headers: { set: { §x: §\"{nobody}\" } }, rules: [] }]", "nobody"),
-    ("a redirect with another status", "routes: [{ redirect: { §status: §200, host: a } }]", "200"),
-    ("a key of a later release", "routes: [{ service: app, rules: [{ §guard: §{}, to: v1 }] }]", "guard"),
-    ("a list where a map belongs", "routes: [{ service: app, rules: §{ to: v1 } }]", "list"),
-    ("a wrong kind of number", "listeners: [{ name: in, address: \"127.0.0.1:0\", limits: { §header_count: §many } }]", "many"),
-    ("an address without a port", "listeners: [{ name: in, §address: §127.0.0.1 }]", "127.0.0.1"),
+    (
+        "a version that is not there",
+        "routes: [{ service: app, rules: [{ §to: §v3 }] }]",
+        "v3",
+    ),
+    (
+        "a service that is not there",
+        "routes: [{ §service: §ap, rules: [] }]",
+        "ap",
+    ),
+    (
+        "an unknown key",
+        "routes: [{ service: app, §rulez: [] }]",
+        "rulez",
+    ),
+    (
+        "a key given twice",
+        "routes: [{ service: app, rules: [], §service: §app }]",
+        "service",
+    ),
+    (
+        "shares that are not 100 %",
+        "routes: [{ service: app, rules: [{ split: { §weights: §{ §v2: 10%, v1: 80% } } }] }]",
+        "90",
+    ),
+    (
+        "a share without its unit",
+        "routes: [{ service: app, rules: [{ split: { weights: { §v2: §10, v1: 90% } } }] }]",
+        "%",
+    ),
+    (
+        "a share above 100 %",
+        "routes: [{ service: app, rules: [{ split: { weights: { §v2: §110%, v1: 0% } } }] }]",
+        "100",
+    ),
+    (
+        "a share finer than a slot",
+        "routes: [{ service: app, rules: [{ split: { weights: { §v2: §0.0001%, v1: 99.9999% } } }] }]",
+        "0.001",
+    ),
+    (
+        "a duration without its unit",
+        "routes: [{ service: app, timeouts: { §request: §5 }, rules: [] }]",
+        "5s",
+    ),
+    (
+        "a regex that does not compile",
+        "routes: [{ service: app, rules: [{ when: { header: { name: a, §regex: §\"(\" } }, to: v1 }] }]",
+        "regex",
+    ),
+    (
+        "two ways to match at once",
+        "routes: [{ service: app, rules: [{ when: { §header: §{ name: a, exact: b, prefix: c } }, to: v1 }] }]",
+        "exact",
+    ),
+    (
+        "a rule with two targets",
+        "routes: [{ service: app, rules: [§{ to: v1, split: { weights: { v1: 100% } } }] }]",
+        "split",
+    ),
+    (
+        "a rule without a target",
+        "routes: [{ service: app, rules: [§{ when: { method: [GET] } }] }]",
+        "to",
+    ),
+    (
+        "a network that is none",
+        "routes: [{ service: app, rules: [{ when: { §source: [§\"10.0.0.0/33\"] }, to: v1 }] }]",
+        "10.0.0.0/33",
+    ),
+    (
+        "a listener that is not there",
+        "routes: [{ match: { §listener: §out }, service: app, rules: [] }]",
+        "out",
+    ),
+    (
+        "two routes of one name",
+        "routes: [{ name: a, service: app, rules: [] }, { §name: §a, service: app, rules: [] }]",
+        "a",
+    ),
+    (
+        "a header name that is none",
+        "routes: [{ service: app, request_headers: { set: { §\"x y\": §\"1\" } }, rules: [] }]",
+        "x y",
+    ),
+    (
+        "a template with an unknown place",
+        "routes: [{ service: app, request_headers: { set: { §x: §\"{nobody}\" } }, rules: [] }]",
+        "nobody",
+    ),
+    (
+        "a redirect with another status",
+        "routes: [{ redirect: { §status: §200, host: a } }]",
+        "200",
+    ),
+    (
+        "a key of a later release",
+        "routes: [{ service: app, rules: [{ §guard: §{}, to: v1 }] }]",
+        "guard",
+    ),
+    (
+        "a list where a map belongs",
+        "routes: [{ service: app, rules: §{ to: v1 } }]",
+        "list",
+    ),
+    (
+        "a wrong kind of number",
+        "listeners: [{ name: in, address: \"127.0.0.1:0\", limits: { §header_count: §many } }]",
+        "many",
+    ),
+    (
+        "an address without a port",
+        "listeners: [{ name: in, §address: §127.0.0.1 }]",
+        "127.0.0.1",
+    ),
     ("not YAML", "routes: [{ service: app, rules: [§", ""),
-    ("an alias bomb's first step", "routes: [{ service: app, rules: [], name: §*nobody }]", "nobody"),
+    (
+        "an alias bomb's first step",
+        "routes: [{ service: app, rules: [], name: §*nobody }]",
+        "nobody",
+    ),
 ];
 
 #[test]
@@ -460,10 +714,19 @@ fn twenty_kinds_of_bad_edit_leave_the_old_revision_in_force_and_are_told_with_th
         let (yaml, places) = unmark(&marked);
         let told = proxy.bad_edit(&yaml);
         let errors: Vec<_> = told.iter().filter(|p| p["severity"] == "error").collect();
-        let place = |p: &serde_json::Value| (p["line"].as_u64().unwrap_or(0), p["column"].as_u64().unwrap_or(0));
-        let found = errors.iter().find(|p| places.contains(&place(p)) && p.to_string().contains(word));
+        let place = |p: &serde_json::Value| {
+            (
+                p["line"].as_u64().unwrap_or(0),
+                p["column"].as_u64().unwrap_or(0),
+            )
+        };
+        let found = errors
+            .iter()
+            .find(|p| places.contains(&place(p)) && p.to_string().contains(word));
         let Some(problem) = found else {
-            wrong.push(format!("{what}: expected {places:?} and {word:?}, told {told:#?}"));
+            wrong.push(format!(
+                "{what}: expected {places:?} and {word:?}, told {told:#?}"
+            ));
             continue;
         };
         let (line, column) = place(problem);
@@ -475,10 +738,16 @@ fn twenty_kinds_of_bad_edit_leave_the_old_revision_in_force_and_are_told_with_th
         let file = proxy.file().to_str().unwrap();
         let check = command(&["check", file], "");
         let text = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
-        if check.status.code() != Some(1) || !text.contains(&format!(":{line}:{column}: error[{code}]: ")) {
+        if check.status.code() != Some(1)
+            || !text.contains(&format!(":{line}:{column}: error[{code}]: "))
+        {
             wrong.push(format!("{what}: check says ({}) {text}", check.status));
         }
-        if !text.lines().any(|l| l.trim_start_matches(['|', ' ']).starts_with('^')) && line > 0 {
+        if !text
+            .lines()
+            .any(|l| l.trim_start_matches(['|', ' ']).starts_with('^'))
+            && line > 0
+        {
             wrong.push(format!("{what}: no caret in {text}"));
         }
         let json = command(&["check", file, "--format", "json"], "");
@@ -491,9 +760,19 @@ fn twenty_kinds_of_bad_edit_leave_the_old_revision_in_force_and_are_told_with_th
     }
     let rejected = proxy.metrics().sum("tidegate_config_rejected_total", &[]);
     assert!(rejected >= BAD.len() as f64, "{rejected} refusals counted");
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), BAD.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        BAD.len(),
+        wrong.join("\n\n")
+    );
     proxy.edit(&site.rules(&to("v2")));
-    assert_eq!(conn.get("/", &[]).version(), "v2", "the first good one counts again");
+    assert_eq!(
+        conn.get("/", &[]).version(),
+        "v2",
+        "the first good one counts again"
+    );
 }
 
 /// The text without its marks, and where they stood: line and column in characters, from 1.
@@ -527,10 +806,17 @@ fn all_problems_are_told_at_once() {
   - { name: b, service: app, rules: [] }"#,
     );
     let told = proxy.bad_edit(&bad.yaml());
-    let lines: std::collections::BTreeSet<_> = told.iter().filter_map(|p| p["line"].as_u64()).collect();
-    assert!(told.len() >= 4 && lines.len() >= 3, "four problems on three lines: {told:#?}");
+    let lines: std::collections::BTreeSet<_> =
+        told.iter().filter_map(|p| p["line"].as_u64()).collect();
+    assert!(
+        told.len() >= 4 && lines.len() >= 3,
+        "four problems on three lines: {told:#?}"
+    );
     let service = told.iter().find(|p| p.to_string().contains("ap")).unwrap();
-    assert!(service.to_string().contains("app"), "did you mean: {service}");
+    assert!(
+        service.to_string().contains("app"),
+        "did you mean: {service}"
+    );
 }
 
 #[test]
@@ -555,5 +841,9 @@ fn edits_do_not_leak() {
     }
     let grown = proxy.resident_kib().saturating_sub(memory);
     assert!(grown < 4096, "120 edits more took {grown} KiB, of {memory}");
-    assert!(proxy.descriptors() <= files + 2, "{} open files, {files} before", proxy.descriptors());
+    assert!(
+        proxy.descriptors() <= files + 2,
+        "{} open files, {files} before",
+        proxy.descriptors()
+    );
 }

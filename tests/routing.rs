@@ -18,9 +18,16 @@ fn meets(proxy: &Proxy, table: &[(&str, &str, &[&str], &str)]) {
     let mut conn = proxy.connect();
     for (method, target, headers, rule) in table {
         let echo = Echo::of(&conn.request(method, target, headers, b""));
-        assert_eq!(echo.header("x-rule"), *rule, "{method} {target} {headers:?}");
+        assert_eq!(
+            echo.header("x-rule"),
+            *rule,
+            "{method} {target} {headers:?}"
+        );
         let version = if *rule == "rest" { "v1" } else { "v2" };
-        assert_eq!(echo.version, version, "{method} {target} {headers:?} met the rule {rule}");
+        assert_eq!(
+            echo.version, version,
+            "{method} {target} {headers:?} met the rule {rule}"
+        );
     }
 }
 
@@ -142,7 +149,10 @@ fn rules_match_users_by_list_and_by_file_and_a_changed_list_counts_at_once() {
     proxy.in_force_after(before, start);
     meets(
         &proxy,
-        &[("GET", "/", &["x-user-id: carol"], "filed"), ("GET", "/", &["x-user-id: bob"], "rest")],
+        &[
+            ("GET", "/", &["x-user-id: carol"], "filed"),
+            ("GET", "/", &["x-user-id: bob"], "rest"),
+        ],
     );
 }
 
@@ -183,16 +193,29 @@ fn the_region_is_read_from_a_trusted_header_first_and_else_from_the_database() {
             ("GET", "/", &["x-forwarded-for: 81.2.69.7"], "nordic"),
             ("GET", "/", &["x-forwarded-for: 81.2.70.7"], "california"),
             ("GET", "/", &["x-forwarded-for: 81.2.71.7"], "africa"),
-            ("GET", "/", &["x-forwarded-for: 81.2.69.7", "x-region: DE"], "rest"),
+            (
+                "GET",
+                "/",
+                &["x-forwarded-for: 81.2.69.7", "x-region: DE"],
+                "rest",
+            ),
             ("GET", "/", &["x-forwarded-for: 8.8.8.8"], "rest"),
             ("GET", "/", &[], "rest"),
         ],
     );
     let mut stranger = Conn::open(proxy.address("strangers"));
     let echo = Echo::of(&stranger.get("/", &["x-region: SE"]));
-    assert_eq!((echo.header("x-rule"), echo.header("x-region")), ("rest", ""), "a stranger does not say where it is");
+    assert_eq!(
+        (echo.header("x-rule"), echo.header("x-region")),
+        ("rest", ""),
+        "a stranger does not say where it is"
+    );
     let echo = Echo::of(&stranger.get("/", &["x-region: DE", "x-forwarded-for: 81.2.69.7"]));
-    assert_eq!(echo.header("x-rule"), "nordic", "the database is asked where the header does not count");
+    assert_eq!(
+        echo.header("x-rule"),
+        "nordic",
+        "the database is asked where the header does not count"
+    );
 }
 
 /// Three networks: Sweden, California, Kenya.
@@ -215,7 +238,9 @@ fn region_database() -> Vec<u8> {
         ("81.2.70.0/24", entry("NA", "US", Some("CA"))),
         ("81.2.71.0/24", entry("AF", "KE", None)),
     ] {
-        writer.insert_value(network.parse::<ipnet::IpNet>().unwrap(), value).unwrap();
+        writer
+            .insert_value(network.parse::<ipnet::IpNet>().unwrap(), value)
+            .unwrap();
     }
     writer.to_bytes().unwrap()
 }
@@ -238,33 +263,81 @@ fn the_source_is_the_rightmost_address_that_no_trusted_proxy_wrote() {
         &proxy,
         &[
             ("GET", "/", &["x-forwarded-for: 192.0.2.9"], "office"),
-            ("GET", "/", &["x-forwarded-for: 192.0.2.9, 10.1.1.1"], "office"),
-            ("GET", "/", &["x-forwarded-for: 192.0.2.9, 198.51.100.3, 10.1.1.1"], "rest"),
-            ("GET", "/", &["x-forwarded-for: 198.51.100.3", "x-forwarded-for: 192.0.2.9"], "office"),
+            (
+                "GET",
+                "/",
+                &["x-forwarded-for: 192.0.2.9, 10.1.1.1"],
+                "office",
+            ),
+            (
+                "GET",
+                "/",
+                &["x-forwarded-for: 192.0.2.9, 198.51.100.3, 10.1.1.1"],
+                "rest",
+            ),
+            (
+                "GET",
+                "/",
+                &[
+                    "x-forwarded-for: 198.51.100.3",
+                    "x-forwarded-for: 192.0.2.9",
+                ],
+                "office",
+            ),
             ("GET", "/", &[], "rest"),
         ],
     );
-    let echo = Echo::of(&Conn::open(proxy.address("direct")).get("/", &["x-forwarded-for: 192.0.2.9"]));
-    assert_eq!(echo.header("x-rule"), "rest", "a peer that is no trusted proxy does not say where it is");
-    assert!(!echo.header("x-forwarded-for").contains("192.0.2.9"), "and its header is written anew: {:?}", echo.fields);
+    let echo =
+        Echo::of(&Conn::open(proxy.address("direct")).get("/", &["x-forwarded-for: 192.0.2.9"]));
+    assert_eq!(
+        echo.header("x-rule"),
+        "rest",
+        "a peer that is no trusted proxy does not say where it is"
+    );
+    assert!(
+        !echo.header("x-forwarded-for").contains("192.0.2.9"),
+        "and its header is written anew: {:?}",
+        echo.fields
+    );
 }
 
 #[test]
 fn routes_are_tried_by_most_specific_host_then_path_then_order() {
     let (_v1, _v2, site) = two();
     let route = |name: &str, matches: &str| {
-        format!("\n  - {{ name: {name}, match: {{ {matches} }}, service: app, {}, rules: [{{ name: rest, to: v1 }}] }}", TELL)
+        format!(
+            "\n  - {{ name: {name}, match: {{ {matches} }}, service: app, {}, rules: [{{ name: rest, to: v1 }}] }}",
+            TELL
+        )
     };
     let text: String = [
         route("any", ""),
         route("star", r#"hosts: ["*.example.com"]"#),
         route("star-deep", r#"hosts: ["*.eu.example.com"]"#),
-        route("shop", r#"hosts: [shop.example.com, Shop2.Example.COM], path: { prefix: / }"#),
-        route("shop-regex", r#"hosts: [shop.example.com], path: { regex: "^/cart/[a-z]+$" }"#),
-        route("shop-cart", r#"hosts: [shop.example.com], path: { prefix: /cart }"#),
-        route("shop-cart-open", r#"hosts: [shop.example.com], path: { prefix: /cart/open }"#),
-        route("shop-exact", r#"hosts: [shop.example.com], path: { exact: /cart/open }"#),
-        route("only-path", r#"hosts: [api.example.com], path: { prefix: /api }"#),
+        route(
+            "shop",
+            r#"hosts: [shop.example.com, Shop2.Example.COM], path: { prefix: / }"#,
+        ),
+        route(
+            "shop-regex",
+            r#"hosts: [shop.example.com], path: { regex: "^/cart/[a-z]+$" }"#,
+        ),
+        route(
+            "shop-cart",
+            r#"hosts: [shop.example.com], path: { prefix: /cart }"#,
+        ),
+        route(
+            "shop-cart-open",
+            r#"hosts: [shop.example.com], path: { prefix: /cart/open }"#,
+        ),
+        route(
+            "shop-exact",
+            r#"hosts: [shop.example.com], path: { exact: /cart/open }"#,
+        ),
+        route(
+            "only-path",
+            r#"hosts: [api.example.com], path: { prefix: /api }"#,
+        ),
     ]
     .concat();
     let proxy = Proxy::start(&site.with("routes", &text));
@@ -289,7 +362,11 @@ fn routes_are_tried_by_most_specific_host_then_path_then_order() {
         ("api.example.com", "/other", "star"),
     ] {
         let echo = Echo::of(&conn.get(target, &[&format!("Host: {host}")]));
-        assert_eq!(echo.header("x-route"), route, "{host}{target} over HTTP/1.1");
+        assert_eq!(
+            echo.header("x-route"),
+            route,
+            "{host}{target} over HTTP/1.1"
+        );
         h2 = h2.with_authority(host);
         let echo = Echo::of(&h2.get(target, &[]));
         assert_eq!(echo.header("x-route"), route, "{host}{target} over HTTP/2");
@@ -300,10 +377,19 @@ fn routes_are_tried_by_most_specific_host_then_path_then_order() {
 fn a_route_may_be_for_one_listener_only() {
     let (_v1, _v2, site) = two();
     let site = site
-        .with("listeners", r#"[{ name: in, address: "127.0.0.1:0" }, { name: other, address: "127.0.0.1:0" }]"#)
-        .with("routes", "[{ match: { listener: other }, service: app, rules: [{ to: v2 }] }]");
+        .with(
+            "listeners",
+            r#"[{ name: in, address: "127.0.0.1:0" }, { name: other, address: "127.0.0.1:0" }]"#,
+        )
+        .with(
+            "routes",
+            "[{ match: { listener: other }, service: app, rules: [{ to: v2 }] }]",
+        );
     let proxy = Proxy::start(&site);
-    assert_eq!(Conn::open(proxy.address("other")).get("/", &[]).version(), "v2");
+    assert_eq!(
+        Conn::open(proxy.address("other")).get("/", &[]).version(),
+        "v2"
+    );
     assert_eq!(proxy.get("/", &[]).status, 404);
 }
 
@@ -318,7 +404,12 @@ fn a_request_that_no_route_matches_gets_404_and_one_that_no_rule_matches_goes_to
     let mut conn = proxy.connect();
     let answer = conn.get("/", &["Host: unknown"]);
     assert_eq!(answer.status, 404);
-    assert_ne!(answer.header("x-tidegate-refusal"), "", "an answer of the proxy's own says so: {:?}", answer.fields);
+    assert_ne!(
+        answer.header("x-tidegate-refusal"),
+        "",
+        "an answer of the proxy's own says so: {:?}",
+        answer.fields
+    );
     assert_eq!(conn.get("/", &["Host: known"]).version(), "v1");
     assert_eq!(conn.get("/", &["Host: known", "x: 1"]).version(), "v2");
 }
@@ -336,14 +427,24 @@ fn a_route_can_redirect_or_answer_by_itself() {
     let proxy = Proxy::start(&site);
     let mut conn = proxy.connect();
     let moved = conn.get("/x/y?z=1", &["Host: old.example.com"]);
-    assert_eq!((moved.status, moved.header("location")), (308, "http://shop.example.com/x/y?z=1"));
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (308, "http://shop.example.com/x/y?z=1")
+    );
     let moved = conn.get("/a/b", &["Host: t"]);
-    assert_eq!((moved.status, moved.header("location")), (302, "https://b.org:8443/z"));
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (302, "https://b.org:8443/z")
+    );
     let said = conn.request("POST", "/", &["Host: t"], b"a body that nobody reads");
     assert_eq!((said.status, said.text().as_str()), (418, "no route\n"));
     assert_eq!(said.header("content-type"), "text/plain; charset=utf-8");
     assert_eq!(said.header("x-served-by"), "rest");
-    assert_eq!(conn.get("/", &["Host: t"]).status, 418, "the connection lives on after a local answer");
+    assert_eq!(
+        conn.get("/", &["Host: t"]).status,
+        418,
+        "the connection lives on after a local answer"
+    );
 }
 
 #[test]
@@ -364,20 +465,35 @@ fn headers_are_edited_and_paths_and_hosts_rewritten_as_the_route_says() {
     rules: [{ name: everyone, to: v2 }]"#,
     );
     let proxy = Proxy::start(&site);
-    let answer = proxy.get("/checkout/now?q=1", &["x-debug: 1", "x-old: 1", "x-chosen: me", "x-more: 1"]);
+    let answer = proxy.get(
+        "/checkout/now?q=1",
+        &["x-debug: 1", "x-old: 1", "x-chosen: me", "x-more: 1"],
+    );
     let echo = Echo::of(&answer);
     assert_eq!(echo.target, "/pay/now?q=1");
     assert_eq!(echo.header("host"), "inside.example");
-    assert!(!echo.fields.has("x-debug") && !echo.fields.has("x-old"), "removed: {:?}", echo.fields);
+    assert!(
+        !echo.fields.has("x-debug") && !echo.fields.has("x-old"),
+        "removed: {:?}",
+        echo.fields
+    );
     assert_eq!(echo.fields.all("x-chosen"), ["app/v2/checkout/everyone"]);
     assert_eq!(echo.header("x-from"), "127.0.0.1");
     assert_eq!(echo.header("x-id"), echo.header("x-request-id"));
     assert_eq!(echo.fields.all("x-more"), ["1", "2"]);
-    assert!(!answer.fields.has("x-version"), "removed: {:?}", answer.fields);
+    assert!(
+        !answer.fields.has("x-version"),
+        "removed: {:?}",
+        answer.fields
+    );
     assert_eq!(answer.header("x-served-by"), "tidegate");
     assert_eq!(answer.header("x-extra"), "a");
     let echo = Echo::of(&proxy.get("/checkout", &[]));
-    assert!(matches!(echo.target.as_str(), "/pay" | "/pay/"), "the prefix alone: {}", echo.target);
+    assert!(
+        matches!(echo.target.as_str(), "/pay" | "/pay/"),
+        "the prefix alone: {}",
+        echo.target
+    );
 }
 
 #[test]
@@ -398,23 +514,55 @@ fn an_outsider_does_not_say_who_the_user_is() {
         let echo = Echo::of(&Conn::open(proxy.address(listener)).get("/", headers));
         (echo.header("x-rule").to_owned(), echo)
     };
-    for header in ["x-user-id: 42", "X-User-Id: 42", "X_User_Id: 42", "x-user_id: 42"] {
+    for header in [
+        "x-user-id: 42",
+        "X-User-Id: 42",
+        "X_User_Id: 42",
+        "x-user_id: 42",
+    ] {
         let (rule, echo) = ask("in", &[header]);
         assert_eq!(rule, "rest", "{header} on an edge listener");
         let kept: Vec<_> = echo.fields.0.iter().filter(|(_, v)| v == "42").collect();
-        assert!(kept.is_empty(), "{header} is stripped, the backend got {kept:?}");
+        assert!(
+            kept.is_empty(),
+            "{header} is stripped, the backend got {kept:?}"
+        );
     }
-    for header in ["x-tidegate-lane: a", "X-TIDEGATE-anything: a", "x_tidegate_lane: a", "X-Tidegate_Lane: a"] {
+    for header in [
+        "x-tidegate-lane: a",
+        "X-TIDEGATE-anything: a",
+        "x_tidegate_lane: a",
+        "X-Tidegate_Lane: a",
+    ] {
         let (_, echo) = ask("in", &[header]);
         let kept: Vec<_> = echo.fields.0.iter().filter(|(_, v)| v == "a").collect();
-        assert!(kept.is_empty(), "{header} is stripped, the backend got {kept:?}");
+        assert!(
+            kept.is_empty(),
+            "{header} is stripped, the backend got {kept:?}"
+        );
     }
     assert_eq!(ask("trusting", &["x-user-id: 42"]).0, "tester");
-    assert_eq!(ask("trusting", &["x-user-id: 42"]).1.header("x-user-id"), "42");
-    assert_eq!(ask("trusting", &["x-tidegate-lane: a"]).1.header("x-tidegate-lane"), "a");
-    assert_eq!(ask("trusting", &["connection: x-user-id", "x-user-id: 42"]).0, "tester", "named in Connection");
+    assert_eq!(
+        ask("trusting", &["x-user-id: 42"]).1.header("x-user-id"),
+        "42"
+    );
+    assert_eq!(
+        ask("trusting", &["x-tidegate-lane: a"])
+            .1
+            .header("x-tidegate-lane"),
+        "a"
+    );
+    assert_eq!(
+        ask("trusting", &["connection: x-user-id", "x-user-id: 42"]).0,
+        "tester",
+        "named in Connection"
+    );
     let (rule, echo) = ask("mesh", &["x-user-id: 42"]);
-    assert_eq!((rule.as_str(), echo.header("x-user-id")), ("rest", "42"), "a sidecar strips nothing, and trusts nobody");
+    assert_eq!(
+        (rule.as_str(), echo.header("x-user-id")),
+        ("rest", "42"),
+        "a sidecar strips nothing, and trusts nobody"
+    );
     assert_eq!(ask("mesh-trusting", &["x-user-id: 42"]).0, "tester");
 }
 
@@ -429,7 +577,10 @@ fn trailers_of_an_outsider_carry_no_routing_header() {
     );
     let echo = Echo::of(&conn.answer());
     let smuggled: Vec<_> = echo.trailers.0.iter().filter(|(_, v)| v == "42").collect();
-    assert!(smuggled.is_empty(), "stripped from the trailers too, the backend got {smuggled:?}");
+    assert!(
+        smuggled.is_empty(),
+        "stripped from the trailers too, the backend got {smuggled:?}"
+    );
     assert_eq!(echo.length, 2);
 }
 
@@ -447,8 +598,18 @@ fn two_different_user_ids_are_refused_on_edge_and_nobody_on_a_sidecar() {
     let proxy = Proxy::start(&site);
     let twice = ["x-user-id: 42", "x-user-id: 7"];
     assert_eq!(proxy.get("/", &twice).status, 400);
-    assert_eq!(proxy.get("/", &["x-user-id: 42", "x-user-id: 42"]).version(), "v2", "the same twice is one user");
-    assert_eq!(Conn::open(proxy.address("mesh")).get("/", &twice).version(), "v1", "nobody");
+    assert_eq!(
+        proxy
+            .get("/", &["x-user-id: 42", "x-user-id: 42"])
+            .version(),
+        "v2",
+        "the same twice is one user"
+    );
+    assert_eq!(
+        Conn::open(proxy.address("mesh")).get("/", &twice).version(),
+        "v1",
+        "nobody"
+    );
 }
 
 #[test]
@@ -463,18 +624,38 @@ fn the_path_that_is_matched_is_the_path_that_is_forwarded() {
     let proxy = Proxy::start(&site);
     for listener in ["in", "mesh"] {
         let mut conn = Conn::open(proxy.address(listener));
-        for target in ["/a/../admin/x", "/./admin/x", "/%61dmin/x", "/a/%2e%2e/admin/x", "/a/b/%2E%2E/.%2e/admin/x"] {
+        for target in [
+            "/a/../admin/x",
+            "/./admin/x",
+            "/%61dmin/x",
+            "/a/%2e%2e/admin/x",
+            "/a/b/%2E%2E/.%2e/admin/x",
+        ] {
             let answer = conn.get(target, &[]);
             if answer.status == 400 {
                 continue;
             }
             let echo = Echo::of(&answer);
-            assert_eq!((echo.header("x-rule"), echo.target.as_str()), ("admin", "/admin/x"), "{target} on {listener}");
+            assert_eq!(
+                (echo.header("x-rule"), echo.target.as_str()),
+                ("admin", "/admin/x"),
+                "{target} on {listener}"
+            );
         }
     }
-    assert_eq!(proxy.get("/admin%2Fx", &[]).status, 400, "%2F is refused on edge");
+    assert_eq!(
+        proxy.get("/admin%2Fx", &[]).status,
+        400,
+        "%2F is refused on edge"
+    );
     let echo = Echo::of(&Conn::open(proxy.address("mesh")).get("/admin%2Fx", &[]));
-    assert_eq!((echo.header("x-rule"), echo.target.to_ascii_uppercase().as_str()), ("rest", "/ADMIN%2FX"));
+    assert_eq!(
+        (
+            echo.header("x-rule"),
+            echo.target.to_ascii_uppercase().as_str()
+        ),
+        ("rest", "/ADMIN%2FX")
+    );
 }
 
 #[test]
@@ -488,7 +669,14 @@ fn explain_says_what_the_wire_does() {
     );
     let proxy = Proxy::start(&site);
     let mut conn = proxy.connect();
-    for (user, beta) in [("a", false), ("b", false), ("c", true), ("d", false), ("e", false), ("f", false)] {
+    for (user, beta) in [
+        ("a", false),
+        ("b", false),
+        ("c", true),
+        ("d", false),
+        ("e", false),
+        ("f", false),
+    ] {
         let mut headers = vec![format!("x-user-id: {user}")];
         let mut map = serde_json::json!({ "x-user-id": user });
         if beta {
@@ -501,11 +689,22 @@ fn explain_says_what_the_wire_does() {
         let answer = proxy.ask("POST", "/api/v1/explain", &body.to_string());
         assert_eq!(answer.status, 200, "{}", answer.text());
         let told = answer.json();
-        assert_eq!(told["version"], echo.version.as_str(), "user {user}: {told}");
+        assert_eq!(
+            told["version"],
+            echo.version.as_str(),
+            "user {user}: {told}"
+        );
         assert_eq!(told["rule"], echo.header("x-rule"), "user {user}: {told}");
         assert_eq!(told["route"], "app");
         assert_eq!(told["service"], "app");
-        assert!(told["why"].as_str().is_some_and(|w| !w.is_empty()) || told["why"].is_array(), "{told}");
-        assert_eq!(told["slot"].is_number(), !beta, "a slot where a split decided: {told}");
+        assert!(
+            told["why"].as_str().is_some_and(|w| !w.is_empty()) || told["why"].is_array(),
+            "{told}"
+        );
+        assert_eq!(
+            told["slot"].is_number(),
+            !beta,
+            "a slot where a split decided: {told}"
+        );
     }
 }

@@ -22,20 +22,70 @@ const FLOORS: &[(&str, u32)] = &[
 
 /// What a word may stand in, and why. A path is a file or a folder; code of tests is not looked at.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
-    ("serde_yaml", &["config/file.rs", "config/file"], "the shape of the file is private to one place"),
-    (".publish(", &["proxy/control/controller.rs"], "there is one writer"),
-    ("anyhow", &["proxy/main.rs", "proxy/command"], "everywhere else an error says what it is"),
-    ("axum", &["proxy/control"], "the admin API is the only user of a web framework"),
-    ("hyper::", &["proxy/listen", "proxy/exchange", "proxy/upstream"], "the codec can be replaced"),
-    ("arc_swap", &["proxy/snapshot.rs"], "there is one pointer between control and the request path"),
+    (
+        "serde_yaml",
+        &["config/file.rs", "config/file"],
+        "the shape of the file is private to one place",
+    ),
+    (
+        ".publish(",
+        &["proxy/control/controller.rs"],
+        "there is one writer",
+    ),
+    (
+        "anyhow",
+        &["proxy/main.rs", "proxy/command"],
+        "everywhere else an error says what it is",
+    ),
+    (
+        "axum",
+        &["proxy/control"],
+        "the admin API is the only user of a web framework",
+    ),
+    (
+        "hyper::",
+        &["proxy/listen", "proxy/exchange", "proxy/upstream"],
+        "the codec can be replaced",
+    ),
+    (
+        "arc_swap",
+        &["proxy/snapshot.rs"],
+        "there is one pointer between control and the request path",
+    ),
     ("unsafe ", &[], "nothing measured has needed it"),
 ];
 
 /// What must not stand in a folder, and why.
 const NEVER_IN: &[(&str, &[&str], &str)] = &[
-    ("proxy/route", &["async ", ".await", "Instant::now", "SystemTime::now", "std::fs", "tokio"], "routing is pure"),
-    ("proxy/release", &["async ", ".await", "Instant::now", "SystemTime::now", "std::fs", "tokio"], "a judgement is pure"),
-    ("config", &["hyper", "std::net::TcpStream", "TcpListener"], "the file knows no socket and no request"),
+    (
+        "proxy/route",
+        &[
+            "async ",
+            ".await",
+            "Instant::now",
+            "SystemTime::now",
+            "std::fs",
+            "tokio",
+        ],
+        "routing is pure",
+    ),
+    (
+        "proxy/release",
+        &[
+            "async ",
+            ".await",
+            "Instant::now",
+            "SystemTime::now",
+            "std::fs",
+            "tokio",
+        ],
+        "a judgement is pure",
+    ),
+    (
+        "config",
+        &["hyper", "std::net::TcpStream", "TcpListener"],
+        "the file knows no socket and no request",
+    ),
     ("proxy", &["/work/"], "the project speaks of itself alone"),
     ("config", &["/work/"], "the project speaks of itself alone"),
 ];
@@ -50,13 +100,18 @@ fn rooms_import_only_lower_floors() {
             continue;
         }
         let Some(floor) = floors.get(room.as_str()) else {
-            wrong.push(format!("{}: the room {room} has no floor: add it to the table", path.display()));
+            wrong.push(format!(
+                "{}: the room {room} has no floor: add it to the table",
+                path.display()
+            ));
             continue;
         };
         for used in imports(&text) {
-            let allowed = used == room || floors.get(used.as_str()).is_some_and(|other| other < floor);
+            let allowed =
+                used == room || floors.get(used.as_str()).is_some_and(|other| other < floor);
             let never = room == "release" && used != "release"
-                || matches!(room.as_str(), "exchange" | "listen") && matches!(used.as_str(), "control" | "release");
+                || matches!(room.as_str(), "exchange" | "listen")
+                    && matches!(used.as_str(), "control" | "release");
             if (!allowed || never) && floors.contains_key(used.as_str()) {
                 wrong.push(format!("{}: {room} may not import {used}", path.display()));
             }
@@ -71,8 +126,13 @@ fn what_only_one_place_may_do_is_done_there_alone() {
     for (word, places, reason) in ONLY_IN {
         for (path, text) in sources("proxy").into_iter().chain(sources("config")) {
             let here = path.to_string_lossy().into_owned();
-            if !places.iter().any(|p| here == *p || here.starts_with(&format!("{p}/"))) {
-                wrong.extend(lines_with(&text, word).map(|n| format!("{here}:{n}: `{word}`: {reason}")));
+            if !places
+                .iter()
+                .any(|p| here == *p || here.starts_with(&format!("{p}/")))
+            {
+                wrong.extend(
+                    lines_with(&text, word).map(|n| format!("{here}:{n}: `{word}`: {reason}")),
+                );
             }
         }
     }
@@ -80,7 +140,9 @@ fn what_only_one_place_may_do_is_done_there_alone() {
         for (path, text) in sources(folder) {
             for word in *words {
                 let here = path.display();
-                wrong.extend(lines_with(&text, word).map(|n| format!("{here}:{n}: `{word}`: {reason}")));
+                wrong.extend(
+                    lines_with(&text, word).map(|n| format!("{here}:{n}: `{word}`: {reason}")),
+                );
             }
         }
     }
@@ -93,7 +155,10 @@ fn files_fit_the_mind() {
     for (path, text) in sources("proxy").into_iter().chain(sources("config")) {
         let lines = own_code(&text).lines().count();
         if lines > 500 {
-            long.push(format!("{} has {lines} lines without its tests: a second noun has moved in", path.display()));
+            long.push(format!(
+                "{} has {lines} lines without its tests: a second noun has moved in",
+                path.display()
+            ));
         }
         if !text.trim_start().starts_with("//") {
             long.push(format!("{} does not say what it is for", path.display()));
@@ -125,13 +190,22 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 /// `proxy/route/table.rs` → `route`; `proxy/app.rs` → `app`.
 fn room_of(path: &Path) -> String {
     let inside = path.strip_prefix("proxy").unwrap();
-    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    let first = inside
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
 /// The text before its tests.
 fn own_code(text: &str) -> &str {
-    let end = text.find("\n#[cfg(test)]\nmod ").or_else(|| text.find("\n#[cfg(all(test")).unwrap_or(text.len());
+    let end = text
+        .find("\n#[cfg(test)]\nmod ")
+        .or_else(|| text.find("\n#[cfg(all(test"))
+        .unwrap_or(text.len());
     &text[..end]
 }
 
@@ -142,12 +216,17 @@ fn code_of(line: &str) -> &str {
 fn lines_with<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let is_test_file = text.contains("#![cfg(test)]");
     let lines = own_code(text).lines().enumerate();
-    lines.filter(move |(_, line)| !is_test_file && code_of(line).contains(word)).map(|(n, _)| n + 1)
+    lines
+        .filter(move |(_, line)| !is_test_file && code_of(line).contains(word))
+        .map(|(n, _)| n + 1)
 }
 
 /// The rooms named in `crate::room` and `crate::{room, …}`; in main.rs the crate has its outside name.
 fn imports(text: &str) -> Vec<String> {
-    let code: String = own_code(text).lines().map(|l| code_of(l).to_owned() + "\n").collect();
+    let code: String = own_code(text)
+        .lines()
+        .map(|l| code_of(l).to_owned() + "\n")
+        .collect();
     let mut rooms = Vec::new();
     for prefix in ["crate::", "tidegate::"] {
         for (at, _) in code.match_indices(prefix) {
@@ -163,7 +242,10 @@ fn imports(text: &str) -> Vec<String> {
 }
 
 fn first_word(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// The first word of each item of a `{…}` group.

@@ -31,22 +31,41 @@ fn without_file_descriptors_new_connections_wait_and_open_ones_go_on() {
     let busy = processor_time(&proxy);
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(800) {
-        assert_eq!(first.get("/", &[]).status, 200, "an open connection goes on");
+        assert_eq!(
+            first.get("/", &[]).status,
+            200,
+            "an open connection goes on"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     let used = processor_time(&proxy) - busy;
-    assert!(used < 60, "it does not spin: {used} ticks of processor time in {:?}", start.elapsed());
+    assert!(
+        used < 60,
+        "it does not spin: {used} ticks of processor time in {:?}",
+        start.elapsed()
+    );
     drop(crowd);
-    eventually("it accepts again by itself", Duration::from_secs(10), || {
-        let answer = Conn::try_open(address).and_then(|mut c| {
-            c.patience(Duration::from_secs(1));
-            c.try_request("GET", "/", &[], b"")
-        });
-        answer.map(drop).map_err(|e| e.to_string())
-    });
+    eventually(
+        "it accepts again by itself",
+        Duration::from_secs(10),
+        || {
+            let answer = Conn::try_open(address).and_then(|mut c| {
+                c.patience(Duration::from_secs(1));
+                c.try_request("GET", "/", &[], b"")
+            });
+            answer.map(drop).map_err(|e| e.to_string())
+        },
+    );
     let log = proxy.log().join("\n").to_ascii_lowercase();
-    assert!(log.contains("too many open files") || log.contains("emfile") || log.contains("descriptor"), "{log}");
-    assert!(proxy.log().len() < 200, "and does not fill the log: {} lines", proxy.log().len());
+    assert!(
+        log.contains("too many open files") || log.contains("emfile") || log.contains("descriptor"),
+        "{log}"
+    );
+    assert!(
+        proxy.log().len() < 200,
+        "and does not fill the log: {} lines",
+        proxy.log().len()
+    );
 }
 
 /// Clock ticks that the process has used, of 100 a second.
@@ -54,30 +73,53 @@ fn processor_time(proxy: &Proxy) -> u64 {
     let pid = proxy.pid().as_raw_nonzero();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or("").to_owned();
-    after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum()
+    after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|t| t.parse::<u64>().ok())
+        .sum()
 }
 
 #[test]
 fn a_full_disk_under_the_access_log_costs_lines_and_no_requests() {
     let (_v1, site) = one();
-    let proxy = Proxy::start(&site.with("access_log", "{ output: /dev/full, sample: { success: 100%, failure: 100% } }"));
+    let proxy = Proxy::start(&site.with(
+        "access_log",
+        "{ output: /dev/full, sample: { success: 100%, failure: 100% } }",
+    ));
     let mut conn = proxy.connect();
     for _ in 0..500 {
         assert_eq!(conn.get("/", &[]).status, 200);
     }
     eventually("it is told", Duration::from_secs(5), || {
         let log = proxy.log().join("\n").to_ascii_lowercase();
-        if log.contains("/dev/full") || log.contains("no space left") { Ok(()) } else { Err(log) }
+        if log.contains("/dev/full") || log.contains("no space left") {
+            Ok(())
+        } else {
+            Err(log)
+        }
     });
-    assert!(proxy.log().len() < 200, "not once a line: {} lines", proxy.log().len());
+    assert!(
+        proxy.log().len() < 200,
+        "not once a line: {} lines",
+        proxy.log().len()
+    );
     assert_eq!(proxy.ask("GET", "/readyz", "").status, 200);
 }
 
 #[test]
 fn a_log_pipe_that_closes_costs_nothing_but_the_log() {
     let (_v1, site) = one();
-    let site = site.with("access_log", "{ output: stdout, sample: { success: 100%, failure: 100% } }");
-    let mut reader = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let site = site.with(
+        "access_log",
+        "{ output: stdout, sample: { success: 100%, failure: 100% } }",
+    );
+    let mut reader = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let pipe = reader.stdin.take().unwrap();
     let mut proxy = Launch::new(&site).stdout(Stdio::from(pipe)).spawn();
     proxy.wait_ready();
@@ -94,9 +136,17 @@ fn a_log_pipe_that_closes_costs_nothing_but_the_log() {
 #[test]
 fn a_log_pipe_that_nobody_reads_stops_no_request() {
     let (_v1, site) = one();
-    let site = site.with("access_log", "{ output: stdout, sample: { success: 100%, failure: 100% } }");
+    let site = site.with(
+        "access_log",
+        "{ output: stdout, sample: { success: 100%, failure: 100% } }",
+    );
     // A reader that is asleep: the pipe fills up.
-    let mut reader = Command::new("sleep").arg("60").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut reader = Command::new("sleep")
+        .arg("60")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let pipe = reader.stdin.take().unwrap();
     let mut proxy = Launch::new(&site).stdout(Stdio::from(pipe)).spawn();
     proxy.wait_ready();
@@ -120,10 +170,15 @@ fn the_access_log_tells_each_request_and_is_reopened_on_a_signal() {
     let file = proxy.folder().join("access.log");
     let lines = |path: &std::path::Path| -> Vec<serde_json::Value> {
         let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}")))
+            .collect()
     };
     let mut conn = proxy.connect();
-    conn.get("/shop?token=secret&x=1", &["Authorization: Bearer secret", "x-user-id: 7"]);
+    conn.get(
+        "/shop?token=secret&x=1",
+        &["Authorization: Bearer secret", "x-user-id: 7"],
+    );
     conn.get("/?status=503", &[]);
     conn.get("/a%0ab\u{1b}", &[]);
     until("lines are there", || lines(&file).len() >= 2);
@@ -140,7 +195,10 @@ fn the_access_log_tells_each_request_and_is_reopened_on_a_signal() {
     proxy.signal(Signal::USR1);
     until("the file is opened again", || {
         proxy.get("/again", &[]);
-        file.exists() && fs::read_to_string(&file).unwrap_or_default().contains("/again")
+        file.exists()
+            && fs::read_to_string(&file)
+                .unwrap_or_default()
+                .contains("/again")
     });
 }
 

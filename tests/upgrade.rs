@@ -51,9 +51,15 @@ fn any_protocol_that_both_sides_agree_on_is_a_tunnel() {
     assert_eq!(answer.header("connection").to_ascii_lowercase(), "upgrade");
     assert_eq!(conn.reader.take_until(b"\n").unwrap(), b"hello from v1");
     conn.send(pattern(300_000));
-    assert!(conn.reader.take(300_000).unwrap() == pattern(300_000), "the same bytes back");
+    assert!(
+        conn.reader.take(300_000).unwrap() == pattern(300_000),
+        "the same bytes back"
+    );
     conn.half_close();
-    assert!(conn.closes_within(Duration::from_secs(3)), "an end on one side ends the other");
+    assert!(
+        conn.closes_within(Duration::from_secs(3)),
+        "an end on one side ends the other"
+    );
 }
 
 #[test]
@@ -100,7 +106,8 @@ fn what_is_sent_early_goes_through_the_tunnel_once_it_is_open() {
 
 #[test]
 fn a_101_that_nobody_asked_for_is_the_versions_failure() {
-    let unasked = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nEVIL";
+    let unasked =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nEVIL";
     let backend = Scripted::always(unasked);
     let proxy = Proxy::start(&Site::of(&[("v1", backend.endpoint())]));
     let mut conn = proxy.connect();
@@ -110,7 +117,12 @@ fn a_101_that_nobody_asked_for_is_the_versions_failure() {
     conn.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n");
     let other = conn.answer();
     assert_eq!(other.status, 502, "nor a 101 for another protocol");
-    assert!(proxy.metrics().sum("tidegate_failures_total", &[("version", "v1")]) >= 1.0);
+    assert!(
+        proxy
+            .metrics()
+            .sum("tidegate_failures_total", &[("version", "v1")])
+            >= 1.0
+    );
 }
 
 #[test]
@@ -123,7 +135,11 @@ fn an_upgrade_with_a_body_is_no_upgrade() {
     );
     let answer = conn.answer();
     assert!(matches!(answer.status, 200 | 400), "{}", answer.status);
-    assert!(v1.recent().iter().all(|e| !e.target.contains("smuggled")), "{:?}", v1.recent());
+    assert!(
+        v1.recent().iter().all(|e| !e.target.contains("smuggled")),
+        "{:?}",
+        v1.recent()
+    );
 }
 
 #[test]
@@ -138,7 +154,9 @@ fn a_tunnel_that_is_silent_for_too_long_is_closed() {
     }
     let start = std::time::Instant::now();
     assert!(socket.try_hear().is_err(), "silence ends it");
-    assert!(start.elapsed() >= Duration::from_millis(450) && start.elapsed() < Duration::from_secs(5));
+    assert!(
+        start.elapsed() >= Duration::from_millis(450) && start.elapsed() < Duration::from_secs(5)
+    );
 }
 
 #[test]
@@ -157,7 +175,9 @@ fn a_client_that_vanishes_ends_its_tunnel_at_the_version() {
     let count = ended.clone();
     let backend = Scripted::start(move |scene, _| {
         scene.head()?;
-        scene.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own-talk\r\n\r\n")?;
+        scene.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own-talk\r\n\r\n",
+        )?;
         let end = scene.wait_for_end();
         count.fetch_add(1, SeqCst);
         end

@@ -102,16 +102,22 @@ struct Second {
 
 #[test]
 fn every_http_1_case_ends_as_the_protocol_and_safety_demand() {
-    let document: Document = serde_json::from_str(include_str!("h1_cases.json")).expect("the cases are JSON");
+    let document: Document =
+        serde_json::from_str(include_str!("h1_cases.json")).expect("the cases are JSON");
     let origins: Vec<_> = (0..LANES).map(|_| Origin::start()).collect();
     let proxy = Proxy::start(&lanes(&origins));
-    let addresses: Vec<_> = (0..LANES).map(|n| proxy.address(&format!("in{n}"))).collect();
+    let addresses: Vec<_> = (0..LANES)
+        .map(|n| proxy.address(&format!("in{n}")))
+        .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for (origin, address) in origins.iter().zip(&addresses) {
             scope.spawn(|| {
-                while let Some(case) = document.cases.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+                while let Some(case) = document
+                    .cases
+                    .get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
+                {
                     let outcome = run(case, *address, origin);
                     outcomes.lock().unwrap().insert(case.id.clone(), outcome);
                 }
@@ -129,7 +135,11 @@ fn lanes(origins: &[Origin]) -> Site {
         services += &format!("\n{}", text.trim_matches('\n'));
         routes += &format!("\n  - {{ match: {{ listener: in{n} }}, service: s{n}, rules: [] }}");
     }
-    Site::new().without("identity").with("listeners", &listeners).with("services", &services).with("routes", &routes)
+    Site::new()
+        .without("identity")
+        .with("listeners", &listeners)
+        .with("services", &services)
+        .with("routes", &routes)
 }
 
 #[track_caller]
@@ -140,10 +150,19 @@ fn judge_all(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) {
     for case in cases {
         let outcome = &outcomes[&case.id];
         if case.level == "POLICY" {
-            choices.push(format!("    (\"{}\", \"{}\"), // {}", case.id, outcome.choice, case.title));
-            let decided = POLICY.iter().find(|(id, _)| *id == case.id).map(|(_, choice)| *choice);
+            choices.push(format!(
+                "    (\"{}\", \"{}\"), // {}",
+                case.id, outcome.choice, case.title
+            ));
+            let decided = POLICY
+                .iter()
+                .find(|(id, _)| *id == case.id)
+                .map(|(_, choice)| *choice);
             if !POLICY.is_empty() && decided != Some(outcome.choice.as_str()) {
-                wrong.push(format!("{} {}: decided {decided:?}, now {}", case.id, case.title, outcome.choice));
+                wrong.push(format!(
+                    "{} {}: decided {decided:?}, now {}",
+                    case.id, case.title, outcome.choice
+                ));
             }
         }
         let advice = matches!(case.level.as_str(), "SHOULD" | "MAY");
@@ -152,28 +171,68 @@ fn judge_all(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) {
             if NOT_FOLLOWED.contains(&case.id.as_str()) {
                 wrong.push(format!("{} is followed now: take it off the list", case.id));
             }
-        } else if !(advice && NOT_FOLLOWED.contains(&case.id.as_str()) && !is_unsafe(&outcome.why)) {
-            let mark = if is_unsafe(&outcome.why) { "UNSAFE " } else { "" };
-            wrong.push(format!("{mark}{} [{}] {}: {}", case.id, case.level, case.title, outcome.why.join("; ")));
+        } else if !(advice && NOT_FOLLOWED.contains(&case.id.as_str()) && !is_unsafe(&outcome.why))
+        {
+            let mark = if is_unsafe(&outcome.why) {
+                "UNSAFE "
+            } else {
+                ""
+            };
+            wrong.push(format!(
+                "{mark}{} [{}] {}: {}",
+                case.id,
+                case.level,
+                case.title,
+                outcome.why.join("; ")
+            ));
         }
     }
-    eprintln!("{passed} of {} cases; what was decided where the protocol leaves it open:\n{}", cases.len(), choices.join("\n"));
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    eprintln!(
+        "{passed} of {} cases; what was decided where the protocol leaves it open:\n{}",
+        cases.len(),
+        choices.join("\n")
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
 }
 
 fn is_unsafe(why: &[String]) -> bool {
     let marks = [
-        "origin saw:", "SMUGGLED", "must not", "raw bytes", "client got", "CR/LF/NUL", "UNHEALTHY", "CL+TE", "wrong body",
-        "origin head has", "left over", "complete at origin", "saw a complete", "more answers",
+        "origin saw:",
+        "SMUGGLED",
+        "must not",
+        "raw bytes",
+        "client got",
+        "CR/LF/NUL",
+        "UNHEALTHY",
+        "CL+TE",
+        "wrong body",
+        "origin head has",
+        "left over",
+        "complete at origin",
+        "saw a complete",
+        "more answers",
     ];
     why.iter().any(|w| marks.iter().any(|m| w.contains(m)))
 }
 
 fn run(case: &Case, address: SocketAddr, origin: &Origin) -> Outcome {
-    let mut outcome = Outcome { why: Vec::new(), choice: String::new() };
+    let mut outcome = Outcome {
+        why: Vec::new(),
+        choice: String::new(),
+    };
     for _ in 0..case.repeat {
         origin.drop_connections();
-        origin.reset(case.origin.as_deref().map(expand), case.origin_close, case.expect.early);
+        origin.reset(
+            case.origin.as_deref().map(expand),
+            case.origin_close,
+            case.expect.early,
+        );
         match talk(case, address, origin) {
             Ok(heard) => {
                 std::thread::sleep(Duration::from_millis(30));
@@ -201,13 +260,19 @@ fn expand(text: &str) -> Vec<u8> {
         let body = &text[start + 6..];
         let end = (0..body.len())
             .filter(|i| body.is_char_boundary(*i) && body[*i..].starts_with("}}"))
-            .find(|i| body[..*i].rsplit_once(':').is_some_and(|(_, n)| n.parse::<usize>().is_ok()))
+            .find(|i| {
+                body[..*i]
+                    .rsplit_once(':')
+                    .is_some_and(|(_, n)| n.parse::<usize>().is_ok())
+            })
             .expect("a macro ends");
         let (piece, times) = body[..end].rsplit_once(':').expect("a macro has a number");
         let repeated = piece.repeat(times.parse().expect("a number"));
         text = format!("{}{repeated}{}", &text[..start], &body[end + 2..]);
     }
-    text.chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect()
+    text.chars()
+        .map(|c| u8::try_from(u32::from(c)).expect("Latin-1"))
+        .collect()
 }
 
 /// A client that reads while it writes.
@@ -304,7 +369,14 @@ fn talk(case: &Case, address: SocketAddr, origin: &Origin) -> std::io::Result<He
         }
     }
     let quick = matches!(case.expect.cls.as_str(), "wait" | "incomplete");
-    talk.wait(if quick { Duration::from_millis(600) } else { WINDOW }, case.head);
+    talk.wait(
+        if quick {
+            Duration::from_millis(600)
+        } else {
+            WINDOW
+        },
+        case.head,
+    );
     if case.expect.must_close {
         let end = Instant::now() + Duration::from_millis(2500);
         while !talk.size().1 && Instant::now() < end {
@@ -323,9 +395,17 @@ fn talk(case: &Case, address: SocketAddr, origin: &Origin) -> std::io::Result<He
         }
         let (all, closed) = talk.now();
         let new_at_origin = origin.seen().raw.get(before..).unwrap_or("").to_owned();
-        Second { data: all[data.len()..].to_vec(), closed, new_at_origin }
+        Second {
+            data: all[data.len()..].to_vec(),
+            closed,
+            new_at_origin,
+        }
     });
-    Ok(Heard { data, closed, second })
+    Ok(Heard {
+        data,
+        closed,
+        second,
+    })
 }
 
 fn status_matches(status: Option<u16>, patterns: &[String]) -> bool {
@@ -349,7 +429,10 @@ fn found(pattern: &str, text: &str) -> bool {
         return bare_cr(&bytes);
     }
     let pattern = pattern.replace(r"\0", r"\x00");
-    let regex = RegexBuilder::new(&pattern).unicode(false).build().unwrap_or_else(|e| panic!("{pattern}: {e}"));
+    let regex = RegexBuilder::new(&pattern)
+        .unicode(false)
+        .build()
+        .unwrap_or_else(|e| panic!("{pattern}: {e}"));
     regex.is_match(&bytes)
 }
 
@@ -372,21 +455,35 @@ impl View<'_> {
         let default = || any_of(&["4xx", "501", "505"]);
         let listed = self.expect.status.as_ref();
         let mut ok = listed.map_or_else(default, |l| {
-            l.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect()
+            l.iter()
+                .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                .collect()
         });
         ok.extend(any_of(extra));
         match self.status() {
             None if !(self.expect.close_ok || self.expect.cls == "reject-body") => {
-                why.push(if self.closed { "closed without an answer" } else { "no answer" }.into());
+                why.push(
+                    if self.closed {
+                        "closed without an answer"
+                    } else {
+                        "no answer"
+                    }
+                    .into(),
+                );
             }
             None if !self.closed => why.push("no answer, still open".into()),
             None => {}
-            Some(status) if !status_matches(Some(status), &ok) => why.push(format!("status {status}")),
+            Some(status) if !status_matches(Some(status), &ok) => {
+                why.push(format!("status {status}"))
+            }
             Some(_) => {}
         }
         if let Some(first) = self.seen.requests.first() {
             let n = self.seen.requests.len();
-            why.push(format!("{n} complete request(s) at origin: {:?}", &first.line[..first.line.len().min(60)]));
+            why.push(format!(
+                "{n} complete request(s) at origin: {:?}",
+                &first.line[..first.line.len().min(60)]
+            ));
         }
         if self.expect.must_close && !self.closed && why.is_empty() {
             why.push("connection left open".into());
@@ -414,7 +511,12 @@ impl View<'_> {
         if let Some(body) = &self.expect.origin_body
             && requests.first().map(|r| &r.body) != Some(&latin1(&expand(body)))
         {
-            why.push(format!("body {:?}", requests.first().map(|r| r.body.chars().take(40).collect::<String>())));
+            why.push(format!(
+                "body {:?}",
+                requests
+                    .first()
+                    .map(|r| r.body.chars().take(40).collect::<String>())
+            ));
         }
         if self.expect.must_close && !self.closed {
             why.push("connection left open".into());
@@ -439,7 +541,13 @@ fn judge(case: &Case, heard: &Heard, seen: &SeenByOrigin) -> Outcome {
         parsed.violations.clear();
         parsed.left.clear();
     }
-    let view = View { expect, parsed: &parsed, finals: parsed.finals(), closed: heard.closed, seen };
+    let view = View {
+        expect,
+        parsed: &parsed,
+        finals: parsed.finals(),
+        closed: heard.closed,
+        seen,
+    };
     let mut why = always(&view, heard);
     let forwarded = view.forwarded();
     let choice = match view.status() {
@@ -462,7 +570,10 @@ fn always(view: &View<'_>, heard: &Heard) -> Vec<String> {
     let violations: Vec<_> = seen
         .violations
         .iter()
-        .filter(|v| !(expect.origin_any_host && v.ends_with(" Host") || expect.origin_te_ok && v.starts_with("TE [")))
+        .filter(|v| {
+            !(expect.origin_any_host && v.ends_with(" Host")
+                || expect.origin_te_ok && v.starts_with("TE ["))
+        })
         .take(3)
         .cloned()
         .collect();
@@ -472,7 +583,11 @@ fn always(view: &View<'_>, heard: &Heard) -> Vec<String> {
     if seen.requests.iter().any(|r| r.line.contains(" /smuggled")) {
         why.push("SMUGGLED request at origin".into());
     }
-    for never in expect.origin_must_not.iter().filter(|p| found(p, &seen.raw)) {
+    for never in expect
+        .origin_must_not
+        .iter()
+        .filter(|p| found(p, &seen.raw))
+    {
         why.push(format!("origin got what it must not: {never}"));
     }
     for never in &expect.origin_head_must_not {
@@ -481,7 +596,10 @@ fn always(view: &View<'_>, heard: &Heard) -> Vec<String> {
         }
     }
     for never in &expect.client_must_not {
-        let second = heard.second.as_ref().is_some_and(|s| found(never, &latin1(&s.data)));
+        let second = heard
+            .second
+            .as_ref()
+            .is_some_and(|s| found(never, &latin1(&s.data)));
         if found(never, &latin1(&heard.data)) || second {
             why.push(format!("client got {never}"));
         }
@@ -515,20 +633,27 @@ fn by_class(view: &View<'_>, forwarded: Vec<String>) -> Vec<String> {
             if n > 0 {
                 why.push("reached origin".into());
             }
-            if status.is_none() && !(view.closed && expect.close_ok) && view.parsed.parts.is_empty() {
+            if status.is_none() && !(view.closed && expect.close_ok) && view.parsed.parts.is_empty()
+            {
                 why.push("no answer".into());
             }
         }
         "local-or-forward" if status.is_none() => why.push("no answer".into()),
         "local-or-forward" => {}
         "wait" => {
-            let listed = expect.status.iter().flatten().map(|v| v.as_str().unwrap_or("").to_owned());
+            let listed = expect
+                .status
+                .iter()
+                .flatten()
+                .map(|v| v.as_str().unwrap_or("").to_owned());
             let listed: Vec<_> = listed.collect();
             if n > 0 {
                 why.push("complete at origin".into());
             }
             match status {
-                Some(status) if !status_matches(Some(status), &listed) => why.push(format!("answered {status}")),
+                Some(status) if !status_matches(Some(status), &listed) => {
+                    why.push(format!("answered {status}"))
+                }
                 None if view.closed => why.push("closed".into()),
                 _ => {}
             }
@@ -550,7 +675,9 @@ fn by_class(view: &View<'_>, forwarded: Vec<String>) -> Vec<String> {
 fn sequence(view: &View<'_>) -> Vec<String> {
     let (expect, n) = (view.expect, view.seen.requests.len());
     let mut why = Vec::new();
-    if expect.origin_n.is_some_and(|want| n != want) || expect.origin_n_max.is_some_and(|most| n > most) {
+    if expect.origin_n.is_some_and(|want| n != want)
+        || expect.origin_n_max.is_some_and(|most| n > most)
+    {
         why.push(format!("{n} requests at origin"));
     }
     for (i, pattern) in expect.statuses.iter().enumerate() {
@@ -597,14 +724,20 @@ fn answer_class(view: &View<'_>, class: &str) -> Vec<String> {
             if cut {
                 why.push("answer cut".into());
             }
-            let lengths = view.finals.first().map_or(0, |p| p.all("content-length").len());
+            let lengths = view
+                .finals
+                .first()
+                .map_or(0, |p| p.all("content-length").len());
             if expect.client_max_cl.is_some_and(|most| lengths > most) {
                 why.push("Content-Length twice to client".into());
             }
         }
         "resp-forward" => {
             let listed = expect.status.clone().unwrap_or_else(|| vec!["200".into()]);
-            let listed: Vec<_> = listed.iter().map(|v| v.as_str().unwrap_or("").to_owned()).collect();
+            let listed: Vec<_> = listed
+                .iter()
+                .map(|v| v.as_str().unwrap_or("").to_owned())
+                .collect();
             if !status_matches(status, &listed) {
                 why.push(format!("status {status:?}"));
             }
@@ -613,7 +746,10 @@ fn answer_class(view: &View<'_>, class: &str) -> Vec<String> {
                 why.push("answer cut".into());
             }
             if !latin1(&view.parsed.left).trim().is_empty() {
-                why.push(format!("left over at client {:?}", latin1(&view.parsed.left)));
+                why.push(format!(
+                    "left over at client {:?}",
+                    latin1(&view.parsed.left)
+                ));
             }
             if let Some(body) = &expect.client_body {
                 let got = view.finals.first().map(|p| latin1(&p.body));
@@ -632,7 +768,11 @@ fn second_phase(expect: &Expect, second: &Second) -> Vec<String> {
     let wanted = expect.phase2.as_deref().unwrap_or("200");
     if wanted == "no-origin-bytes" {
         let raw = &second.new_at_origin;
-        return if raw.is_empty() { vec![] } else { vec![format!("raw bytes reached the origin: {raw:?}")] };
+        return if raw.is_empty() {
+            vec![]
+        } else {
+            vec![format!("raw bytes reached the origin: {raw:?}")]
+        };
     }
     if second.data.is_empty() && second.closed {
         return Vec::new();
@@ -641,7 +781,10 @@ fn second_phase(expect: &Expect, second: &Second) -> Vec<String> {
     match parsed.finals().first() {
         Some(part) if part.status.to_string() == wanted && part.body == b"ok" => vec![],
         Some(part) if part.status.to_string() == wanted => {
-            vec![format!("second answer has the wrong body {:?}", latin1(&part.body))]
+            vec![format!(
+                "second answer has the wrong body {:?}",
+                latin1(&part.body)
+            )]
         }
         other => vec![format!("second answer {:?}", other.map(|p| p.status))],
     }

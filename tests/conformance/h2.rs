@@ -49,14 +49,21 @@ struct Case {
 
 /// A POST to `/p`, with these pseudo fields in other places: an empty slice of values leaves one out.
 fn base(changes: &[(&str, Option<&str>)]) -> Vec<(String, String)> {
-    [(":method", "POST"), (":scheme", "http"), (":path", "/p"), (":authority", "t")]
-        .iter()
-        .filter_map(|(name, value)| match changes.iter().find(|(n, _)| n == name) {
+    [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/p"),
+        (":authority", "t"),
+    ]
+    .iter()
+    .filter_map(
+        |(name, value)| match changes.iter().find(|(n, _)| n == name) {
             Some((_, None)) => None,
             Some((_, Some(other))) => Some(((*name).to_owned(), (*other).to_owned())),
             None => Some(((*name).to_owned(), (*value).to_owned())),
-        })
-        .collect()
+        },
+    )
+    .collect()
 }
 
 fn case(id: &'static str, title: &'static str, expect: Expect) -> Case {
@@ -83,7 +90,11 @@ impl Case {
     }
 
     fn set(mut self, name: &str, value: &str) -> Self {
-        let field = self.fields.iter_mut().find(|(n, _)| n == name).expect("a pseudo field");
+        let field = self
+            .fields
+            .iter_mut()
+            .find(|(n, _)| n == name)
+            .expect("a pseudo field");
         value.clone_into(&mut field.1);
         self
     }
@@ -94,7 +105,10 @@ impl Case {
     }
 
     fn only(mut self, fields: &[(&str, &str)]) -> Self {
-        self.fields = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        self.fields = fields
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         self
     }
 
@@ -150,7 +164,10 @@ fn cases() -> Vec<Case> {
 
 fn fields_and_values() -> Vec<Case> {
     vec![
-        case("d-01", "plain POST", Forward).field("content-length", "5").data("hello").body("hello"),
+        case("d-01", "plain POST", Forward)
+            .field("content-length", "5")
+            .data("hello")
+            .body("hello"),
         case("d-02", "plain GET", Forward).set(":method", "GET"),
         case("d-03", "CRLF and a new header in a value", Malformed).field("x-a", "b\r\nX-Inj: 1"),
         case("d-04", "a whole request in a value", Malformed)
@@ -168,9 +185,13 @@ fn fields_and_values() -> Vec<Case> {
         case("d-15", "empty name", Malformed).field("", "b"),
         case("d-16", "high byte in a name", Malformed).field("x-\u{85}", "b"),
         case("d-17", "NUL in a name", Malformed).field("x\0a", "b"),
-        case("d-18", "transfer-encoding with a space in its name", Malformed)
-            .field("transfer-encoding ", "chunked")
-            .data("0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"),
+        case(
+            "d-18",
+            "transfer-encoding with a space in its name",
+            Malformed,
+        )
+        .field("transfer-encoding ", "chunked")
+        .data("0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"),
         case("d-20", "transfer-encoding: chunked", Malformed)
             .field("transfer-encoding", "chunked")
             .data("0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"),
@@ -185,11 +206,19 @@ fn fields_and_values() -> Vec<Case> {
 
 fn framing() -> Vec<Case> {
     vec![
-        case("d-30", "content-length smaller than the data", Malformed).field("content-length", "0").data(SMUGGLED),
-        case("d-31", "content-length larger than the data", NeverComplete).field("content-length", "50").data("hello"),
+        case("d-30", "content-length smaller than the data", Malformed)
+            .field("content-length", "0")
+            .data(SMUGGLED),
+        case("d-31", "content-length larger than the data", NeverComplete)
+            .field("content-length", "50")
+            .data("hello"),
         case("d-32", "content-length 5 and no data", Malformed).field("content-length", "5"),
-        case("d-33", "content-length is a word", Malformed).field("content-length", "abc").data("hello"),
-        case("d-34", "content-length with plus", Malformed).field("content-length", "+5").data("hello"),
+        case("d-33", "content-length is a word", Malformed)
+            .field("content-length", "abc")
+            .data("hello"),
+        case("d-34", "content-length with plus", Malformed)
+            .field("content-length", "+5")
+            .data("hello"),
         case("d-35", "two different content-lengths", Malformed)
             .field("content-length", "5")
             .field("content-length", "6")
@@ -198,15 +227,30 @@ fn framing() -> Vec<Case> {
             .field("content-length", "5")
             .field("content-length", "5")
             .data("hello"),
-        case("d-37", "content-length: 5, 5", Either).field("content-length", "5, 5").data("hello"),
-        case("d-38", "empty content-length", Malformed).field("content-length", "").data("hello"),
-        case("d-39", "GET with data and no content-length", Either).set(":method", "GET").data("hello").body("hello"),
+        case("d-37", "content-length: 5, 5", Either)
+            .field("content-length", "5, 5")
+            .data("hello"),
+        case("d-38", "empty content-length", Malformed)
+            .field("content-length", "")
+            .data("hello"),
+        case("d-39", "GET with data and no content-length", Either)
+            .set(":method", "GET")
+            .data("hello")
+            .body("hello"),
         case("d-40", "HEAD with data that looks like a request", Either)
             .set(":method", "HEAD")
             .data(SMUGGLED)
             .or(&[200]),
-        case("d-41", "POST with data and no content-length", Forward).data("hello").body("hello"),
-        case("d-42", "POST without data and without content-length", Either).body("").or(&[411]),
+        case("d-41", "POST with data and no content-length", Forward)
+            .data("hello")
+            .body("hello"),
+        case(
+            "d-42",
+            "POST without data and without content-length",
+            Either,
+        )
+        .body("")
+        .or(&[411]),
     ]
 }
 
@@ -217,22 +261,35 @@ fn pseudo_fields() -> Vec<Case> {
         case("p-02", "path with a space", Malformed).set(":path", "/a b"),
         case("p-03", "empty path", Malformed).set(":path", ""),
         case("p-04", "path without a leading slash", Malformed).set(":path", "hello"),
-        case("p-05", "path with a fragment is not sent on", Either).set(":path", "/a#b").never(r"^POST [^ ]*#"),
+        case("p-05", "path with a fragment is not sent on", Either)
+            .set(":path", "/a#b")
+            .never(r"^POST [^ ]*#"),
         case("p-06", "NUL in the path", Malformed).set(":path", "/a\0b"),
         case("p-07", "tab in the path", Malformed).set(":path", "/a\tb"),
-        case("p-08", "asterisk path with GET", Malformed).set(":method", "GET").set(":path", "*"),
-        case("p-09", "absolute URI as path", Malformed).set(":path", "http://evil/x").never(r"(?im)^host: evil"),
-        case("p-10", "method with a space and a path", Malformed).set(":method", "GET /admin HTTP/1.1\r\nX: "),
+        case("p-08", "asterisk path with GET", Malformed)
+            .set(":method", "GET")
+            .set(":path", "*"),
+        case("p-09", "absolute URI as path", Malformed)
+            .set(":path", "http://evil/x")
+            .never(r"(?im)^host: evil"),
+        case("p-10", "method with a space and a path", Malformed)
+            .set(":method", "GET /admin HTTP/1.1\r\nX: "),
         case("p-11", "method with a question mark", Malformed).set(":method", "GET?"),
         case("p-12", "empty method", Malformed).set(":method", ""),
-        case("p-13", "scheme that carries a URL", Either).set(":scheme", "http://evil/?x=").never("evil"),
+        case("p-13", "scheme that carries a URL", Either)
+            .set(":scheme", "http://evil/?x=")
+            .never("evil"),
         case("p-14", "scheme with CRLF", Malformed).set(":scheme", "http\r\nx: y"),
         case("p-15", "authority with CRLF", Malformed).set(":authority", "t\r\nX-Inj: 1"),
         case("p-16", "authority with a space", Malformed).set(":authority", "t evil"),
         case("p-17", "authority with user info", Malformed).set(":authority", "u:p@t"),
         case("p-18", "authority with a slash", Malformed).set(":authority", "t/evil"),
-        case("p-19", "no authority and no host", Either).without(":authority").any_host(),
-        case("p-20", "authority and a different host", Either).field("host", "evil").never(r"(?im)^host:.*evil"),
+        case("p-19", "no authority and no host", Either)
+            .without(":authority")
+            .any_host(),
+        case("p-20", "authority and a different host", Either)
+            .field("host", "evil")
+            .never(r"(?im)^host:.*evil"),
         case("p-21", "two host fields, no authority", Malformed)
             .without(":authority")
             .field("host", "a")
@@ -270,11 +327,19 @@ fn pseudo_fields() -> Vec<Case> {
         ]),
         case("p-29", "unknown pseudo field", Malformed).field(":foo", "b"),
         case("p-30", ":status in a request", Malformed).field(":status", "200"),
-        case("p-31", "pseudo field in the trailers", NeverComplete).data("hello").trailer(":path", "/smuggled"),
-        case("p-32", ":protocol without the setting", Malformed).set(":method", "CONNECT").field(":protocol", "websocket"),
+        case("p-31", "pseudo field in the trailers", NeverComplete)
+            .data("hello")
+            .trailer(":path", "/smuggled"),
+        case("p-32", ":protocol without the setting", Malformed)
+            .set(":method", "CONNECT")
+            .field(":protocol", "websocket"),
         case("p-33", "CONNECT with a path", Malformed).set(":method", "CONNECT"),
-        case("p-34", "CONNECT to another host", Malformed).only(&[(":method", "CONNECT"), (":authority", "x:443")]),
-        case("p-35", "OPTIONS *", Either).set(":method", "OPTIONS").set(":path", "*").or(&[200, 204, 404, 405]),
+        case("p-34", "CONNECT to another host", Malformed)
+            .only(&[(":method", "CONNECT"), (":authority", "x:443")]),
+        case("p-35", "OPTIONS *", Either)
+            .set(":method", "OPTIONS")
+            .set(":path", "*")
+            .or(&[200, 204, 404, 405]),
     ]
 }
 
@@ -289,13 +354,22 @@ fn whole_messages() -> Vec<Case> {
             .field("cookie", "a=1")
             .field("cookie", "b=2")
             .must(r"(?im)^cookie: a=1; b=2\r$"),
-        case("f-02", "framing fields in the trailers are not merged", Either)
+        case(
+            "f-02",
+            "framing fields in the trailers are not merged",
+            Either,
+        )
+        .data("hello")
+        .trailer("content-length", "99")
+        .trailer("transfer-encoding", "chunked")
+        .never_in_head(r"(?i)content-length: 99"),
+        case("f-03", "trailers with a CRLF value", NeverComplete)
             .data("hello")
-            .trailer("content-length", "99")
-            .trailer("transfer-encoding", "chunked")
-            .never_in_head(r"(?i)content-length: 99"),
-        case("f-03", "trailers with a CRLF value", NeverComplete).data("hello").trailer("x-t", "a\r\nX-Inj: 1"),
-        case("f-04", "plain trailers", Forward).data("hello").trailer("x-t", "1").body("hello"),
+            .trailer("x-t", "a\r\nX-Inj: 1"),
+        case("f-04", "plain trailers", Forward)
+            .data("hello")
+            .trailer("x-t", "1")
+            .body("hello"),
         many,
         case("f-06", "one field of 900 KiB", Malformed).field("x-a", &"v".repeat(900_000)),
         case("f-07", "expect: 100-continue does not hang", Either)
@@ -307,10 +381,16 @@ fn whole_messages() -> Vec<Case> {
         case("f-08", "path of 7 KiB is carried", Forward)
             .set(":method", "GET")
             .set(":path", &format!("/{}", "a".repeat(7000))),
-        case("f-09", "high bytes in a value", Either).set(":method", "GET").field("x-a", "a\u{e9}b"),
-        case("f-10", "x-forwarded-for from outside does not stand alone", Forward)
+        case("f-09", "high bytes in a value", Either)
             .set(":method", "GET")
-            .field("x-forwarded-for", "6.6.6.6"),
+            .field("x-a", "a\u{e9}b"),
+        case(
+            "f-10",
+            "x-forwarded-for from outside does not stand alone",
+            Forward,
+        )
+        .set(":method", "GET")
+        .field("x-forwarded-for", "6.6.6.6"),
     ]
 }
 
@@ -318,7 +398,9 @@ fn whole_messages() -> Vec<Case> {
 fn every_http_2_case_ends_as_the_protocol_and_safety_demand() {
     let origins: Vec<_> = (0..LANES).map(|_| Origin::start()).collect();
     let proxy = Proxy::start(&lanes(&origins));
-    let addresses: Vec<_> = (0..LANES).map(|n| proxy.address(&format!("in{n}"))).collect();
+    let addresses: Vec<_> = (0..LANES)
+        .map(|n| proxy.address(&format!("in{n}")))
+        .collect();
     let (all, next, wrong) = (cases(), AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for (origin, address) in origins.iter().zip(&addresses) {
@@ -335,14 +417,25 @@ fn every_http_2_case_ends_as_the_protocol_and_safety_demand() {
                         why.push("the proxy is not well afterwards".into());
                     }
                     if !why.is_empty() {
-                        wrong.lock().unwrap().push(format!("{} {}: {}", case.id, case.title, why.join("; ")));
+                        wrong.lock().unwrap().push(format!(
+                            "{} {}: {}",
+                            case.id,
+                            case.title,
+                            why.join("; ")
+                        ));
                     }
                 }
             });
         }
     });
     let wrong = wrong.into_inner().unwrap();
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        all.len(),
+        wrong.join("\n")
+    );
 }
 
 fn lanes(origins: &[Origin]) -> Site {
@@ -353,7 +446,11 @@ fn lanes(origins: &[Origin]) -> Site {
         services += &format!("\n{}", text.trim_matches('\n'));
         routes += &format!("\n  - {{ match: {{ listener: in{n} }}, service: s{n}, rules: [] }}");
     }
-    Site::new().without("identity").with("listeners", &listeners).with("services", &services).with("routes", &routes)
+    Site::new()
+        .without("identity")
+        .with("listeners", &listeners)
+        .with("services", &services)
+        .with("routes", &routes)
 }
 
 /// What came back.
@@ -366,8 +463,13 @@ struct Heard {
 
 fn judge(case: &Case, heard: &Heard, seen: &SeenByOrigin) -> Vec<String> {
     let mut why = Vec::new();
-    let violations: Vec<_> =
-        seen.violations.iter().filter(|v| !(case.any_host && v.ends_with(" Host"))).take(2).cloned().collect();
+    let violations: Vec<_> = seen
+        .violations
+        .iter()
+        .filter(|v| !(case.any_host && v.ends_with(" Host")))
+        .take(2)
+        .cloned()
+        .collect();
     if !violations.is_empty() {
         why.push(format!("UNSAFE origin saw: {}", violations.join("; ")));
     }
@@ -378,18 +480,31 @@ fn judge(case: &Case, heard: &Heard, seen: &SeenByOrigin) -> Vec<String> {
         why.push("UNSAFE injected header at origin".into());
     }
     if !case.never.is_empty() && found(case.never, &seen.raw) {
-        why.push(format!("UNSAFE origin got what it must not: {}", case.never));
+        why.push(format!(
+            "UNSAFE origin got what it must not: {}",
+            case.never
+        ));
     }
-    if !case.never_in_head.is_empty() && seen.requests.iter().any(|r| found(case.never_in_head, &r.head)) {
+    if !case.never_in_head.is_empty()
+        && seen
+            .requests
+            .iter()
+            .any(|r| found(case.never_in_head, &r.head))
+    {
         why.push(format!("UNSAFE origin head has {}", case.never_in_head));
     }
     let n = seen.requests.len();
-    let by_status = heard.status.is_some_and(|s| (400..600).contains(&s) && !matches!(s, 502..=504));
+    let by_status = heard
+        .status
+        .is_some_and(|s| (400..600).contains(&s) && !matches!(s, 502..=504));
     let by_frame = heard.refused && heard.status.is_none_or(|s| s >= 400);
     let refused = (by_status || by_frame) && n == 0;
-    let body_fits = case.body.is_none_or(|b| seen.requests.first().is_some_and(|r| r.body == b));
+    let body_fits = case
+        .body
+        .is_none_or(|b| seen.requests.first().is_some_and(|r| r.body == b));
     let must = case.must.is_empty() || found(case.must, &seen.raw);
-    let forwarded = heard.status == Some(200) && n == 1 && body_fits && must && seen.left.is_empty();
+    let forwarded =
+        heard.status == Some(200) && n == 1 && body_fits && must && seen.left.is_empty();
     let listed = heard.status.is_some_and(|s| case.statuses.contains(&s)) && n <= 1;
     let fine = match case.expect {
         Malformed => refused,
@@ -398,15 +513,25 @@ fn judge(case: &Case, heard: &Heard, seen: &SeenByOrigin) -> Vec<String> {
         NeverComplete => n == 0,
     };
     if !fine {
-        let body = seen.requests.first().map(|r| r.body.chars().take(20).collect::<String>());
-        why.push(format!("status {:?} {:?} origin {n} body {body:?}", heard.status, heard.events));
+        let body = seen
+            .requests
+            .first()
+            .map(|r| r.body.chars().take(20).collect::<String>());
+        why.push(format!(
+            "status {:?} {:?} origin {n} body {body:?}",
+            heard.status, heard.events
+        ));
     }
     why
 }
 
 fn found(pattern: &str, text: &str) -> bool {
     let bytes: Vec<u8> = text.chars().map(|c| c as u32 as u8).collect();
-    RegexBuilder::new(pattern).unicode(false).build().unwrap().is_match(&bytes)
+    RegexBuilder::new(pattern)
+        .unicode(false)
+        .build()
+        .unwrap()
+        .is_match(&bytes)
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -453,11 +578,20 @@ fn request(case: &Case) -> Vec<u8> {
     let mut pieces = block.chunks(16384).enumerate().peekable();
     while let Some((n, piece)) = pieces.next() {
         let last = if pieces.peek().is_none() { 4 } else { 0 };
-        let (kind, flags) = if n == 0 { (1, last | u8::from(end)) } else { (9, last) };
+        let (kind, flags) = if n == 0 {
+            (1, last | u8::from(end))
+        } else {
+            (9, last)
+        };
         out.extend(frame(kind, flags, 1, piece));
     }
     if let Some(data) = case.data {
-        out.extend(frame(0, u8::from(case.trailers.is_empty()), 1, data.as_bytes()));
+        out.extend(frame(
+            0,
+            u8::from(case.trailers.is_empty()),
+            1,
+            data.as_bytes(),
+        ));
     }
     if !case.trailers.is_empty() {
         out.extend(frame(1, 5, 1, &literals(case.trailers.iter().copied())));
@@ -467,7 +601,9 @@ fn request(case: &Case) -> Vec<u8> {
 
 fn talk(case: &Case, address: SocketAddr) -> Heard {
     let mut heard = Heard::default();
-    let Ok(mut stream) = TcpStream::connect(address) else { return heard };
+    let Ok(mut stream) = TcpStream::connect(address) else {
+        return heard;
+    };
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
     let mut writer = stream.try_clone().expect("a socket");
@@ -479,7 +615,9 @@ fn talk(case: &Case, address: SocketAddr) -> Heard {
     let (start, mut last) = (Instant::now(), Instant::now());
     let (mut buffer, mut piece, mut done) = (Vec::new(), vec![0; 65536], false);
     // An answer that is complete is given a moment for what may follow it.
-    while last.elapsed() < Duration::from_millis(if done { 150 } else { 1200 }) && start.elapsed() < Duration::from_secs(4) {
+    while last.elapsed() < Duration::from_millis(if done { 150 } else { 1200 })
+        && start.elapsed() < Duration::from_secs(4)
+    {
         match stream.read(&mut piece) {
             Ok(0) => {
                 heard.refused = true;
@@ -491,7 +629,11 @@ fn talk(case: &Case, address: SocketAddr) -> Heard {
                 buffer.extend_from_slice(&piece[..n]);
                 done |= frames(&mut buffer, &mut stream, &mut heard);
             }
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
             Err(_) => {
                 heard.refused = true;
                 heard.events.push("reset".into());
@@ -564,10 +706,16 @@ fn status(block: &[u8]) -> Option<u16> {
 
 /// Three digits in the Huffman code of HPACK: 0, 1 and 2 have five bits, the others six.
 fn digits(text: &[u8]) -> Option<u16> {
-    let bits: Vec<u8> = text.iter().flat_map(|b| (0..8).rev().map(move |i| b >> i & 1)).collect();
+    let bits: Vec<u8> = text
+        .iter()
+        .flat_map(|b| (0..8).rev().map(move |i| b >> i & 1))
+        .collect();
     let (mut at, mut number) = (0, 0);
     for _ in 0..3 {
-        let value = |n: usize| bits.get(at..at + n).map(|b| b.iter().fold(0_u16, |v, bit| v << 1 | u16::from(*bit)));
+        let value = |n: usize| {
+            bits.get(at..at + n)
+                .map(|b| b.iter().fold(0_u16, |v, bit| v << 1 | u16::from(*bit)))
+        };
         let five = value(5)?;
         let digit = if five <= 2 {
             at += 5;

@@ -23,11 +23,17 @@ pub struct Parsed {
 impl Parsed {
     /// The final ones; a 101 is final too.
     pub fn finals(&self) -> Vec<&Part> {
-        self.parts.iter().filter(|p| p.status >= 200 || p.status == 101).collect()
+        self.parts
+            .iter()
+            .filter(|p| p.status >= 200 || p.status == 101)
+            .collect()
     }
 
     pub fn interim(&self) -> usize {
-        self.parts.iter().filter(|p| p.status < 200 && p.status != 101).count()
+        self.parts
+            .iter()
+            .filter(|p| p.status < 200 && p.status != 101)
+            .count()
     }
 }
 
@@ -45,18 +51,29 @@ pub fn parse(mut data: &[u8], closed: bool, head: bool) -> Parsed {
         let (text, rest) = (latin1(&data[..end]), &data[end + 4..]);
         let mut lines = text.split("\r\n");
         let Some(status) = status_of(lines.next().unwrap_or("")) else {
-            out.violations.push(format!("status line {:?}", &text[..text.len().min(60)]));
+            out.violations
+                .push(format!("status line {:?}", &text[..text.len().min(60)]));
             break;
         };
-        let bare_lf = data[..end].iter().enumerate().any(|(i, b)| *b == b'\n' && (i == 0 || data[i - 1] != b'\r'));
+        let bare_lf = data[..end]
+            .iter()
+            .enumerate()
+            .any(|(i, b)| *b == b'\n' && (i == 0 || data[i - 1] != b'\r'));
         if bare_cr(&data[..end]) || bare_lf || data[..end].contains(&0) {
             out.violations.push("CR/LF/NUL in head to client".into());
         }
-        let mut part = Part { status, complete: true, ..Part::default() };
+        let mut part = Part {
+            status,
+            complete: true,
+            ..Part::default()
+        };
         for line in lines {
             match line.split_once(':') {
                 Some((name, value)) if !name.is_empty() && name.bytes().all(is_token) => {
-                    part.fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
+                    part.fields.push((
+                        name.to_ascii_lowercase(),
+                        value.trim_matches([' ', '\t']).to_owned(),
+                    ));
                 }
                 _ => out.violations.push(format!("field to client {line:?}")),
             }
@@ -112,14 +129,23 @@ pub fn parse(mut data: &[u8], closed: bool, head: bool) -> Parsed {
 
 impl Part {
     pub fn all(&self, name: &str) -> Vec<String> {
-        self.fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect()
+        self.fields
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+            .collect()
     }
 }
 
 fn status_of(line: &str) -> Option<u16> {
-    let rest = line.strip_prefix("HTTP/1.").filter(|r| r.starts_with(['0', '1']))?.get(1..)?.strip_prefix(' ')?;
+    let rest = line
+        .strip_prefix("HTTP/1.")
+        .filter(|r| r.starts_with(['0', '1']))?
+        .get(1..)?
+        .strip_prefix(' ')?;
     let (code, reason) = (rest.get(..3)?, &rest[3..]);
-    if !(reason.is_empty() || reason.starts_with(' ')) || !code.bytes().all(|b| b.is_ascii_digit()) {
+    if !(reason.is_empty() || reason.starts_with(' ')) || !code.bytes().all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     code.parse().ok()
@@ -130,7 +156,8 @@ fn chunked(data: &[u8], violations: &mut Vec<String>) -> (Vec<u8>, Option<usize>
     let (mut body, mut at) = (Vec::new(), 0);
     while let Some(end) = find(&data[at..], b"\r\n") {
         let line = latin1(&data[at..at + end]);
-        let Ok(size) = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16) else {
+        let Ok(size) = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16)
+        else {
             violations.push("chunk to client".into());
             break;
         };

@@ -2,7 +2,7 @@
 //! chosen by the query: `?status=503`, `delay=50` (ms before the head), `bytes=1000`, `chunks=5` (in so many chunks),
 //! `pace=10` (ms between pieces), `trailers=1`, `close=1`, `cookie=a=1`, `refuse=1` (an upgrade).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::SeqCst};
@@ -21,8 +21,11 @@ pub struct Backend {
     pub address: SocketAddr,
     pub state: Arc<State>,
     stop: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    open: Open,
 }
+
+/// The connections that are open now, by number.
+type Open = Arc<Mutex<BTreeMap<usize, TcpStream>>>;
 
 /// What a backend shows to the test, and is told by it.
 pub struct State {
@@ -86,7 +89,13 @@ impl Echo {
     /// Reads what a backend told in its answer.
     #[track_caller]
     pub fn of(answer: &Answer) -> Self {
-        assert_eq!(answer.status, 200, "an echo, got {:?} {}", answer.fields, answer.text());
+        assert_eq!(
+            answer.status,
+            200,
+            "an echo, got {:?} {}",
+            answer.fields,
+            answer.text()
+        );
         let v = answer.json();
         let fields = |v: &Value| {
             let pairs = v.as_array().into_iter().flatten();
@@ -122,7 +131,9 @@ impl Echo {
     /// The value of a query parameter.
     pub fn asked(&self, key: &str) -> Option<&str> {
         let query = self.target.split_once('?')?.1;
-        query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
     }
 
     pub fn asked_number(&self, key: &str) -> Option<usize> {
@@ -137,7 +148,9 @@ pub fn hash(body: &[u8]) -> String {
 
 /// A body that a shift or a swap of pieces would show.
 pub fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i % 251) as u8 ^ (i / 65536) as u8).collect()
+    (0..length)
+        .map(|i| (i % 251) as u8 ^ (i / 65536) as u8)
+        .collect()
 }
 
 impl Backend {
@@ -151,19 +164,40 @@ impl Backend {
         let state = State::new(version);
         let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let (stop, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let backend = Self { address, state, stop, open };
-        let (state, stop, open) = (backend.state.clone(), backend.stop.clone(), backend.open.clone());
+        let (stop, open) = (Arc::new(AtomicBool::new(false)), Open::default());
+        let backend = Self {
+            address,
+            state,
+            stop,
+            open,
+        };
+        let (state, stop, open) = (
+            backend.state.clone(),
+            backend.stop.clone(),
+            backend.open.clone(),
+        );
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if stop.load(SeqCst) {
                     return;
                 }
+                let connection = state.connections.fetch_add(1, SeqCst) + 1;
                 if let Ok(copy) = stream.try_clone() {
-                    open.lock().expect("no test panicked here").push(copy);
+                    open.lock()
+                        .expect("no test panicked here")
+                        .insert(connection, copy);
                 }
-                let state = state.clone();
-                std::thread::spawn(move || serve(stream, &state));
+                let (state, open) = (state.clone(), open.clone());
+                std::thread::spawn(move || {
+                    serve(stream, &state, connection);
+                    if let Some(copy) = open
+                        .lock()
+                        .expect("no test panicked here")
+                        .remove(&connection)
+                    {
+                        let _ = copy.shutdown(Shutdown::Both);
+                    }
+                });
             }
         });
         backend
@@ -173,7 +207,12 @@ impl Backend {
     pub fn h2c(version: &str) -> Self {
         let (state, stop) = (State::new(version), Arc::new(AtomicBool::new(false)));
         let address = h2c::serve(state.clone(), stop.clone());
-        Self { address, state, stop, open: Arc::default() }
+        Self {
+            address,
+            state,
+            stop,
+            open: Arc::default(),
+        }
     }
 
     /// As an endpoint is written in the file.
@@ -191,7 +230,13 @@ impl Backend {
 
     /// The last requests, oldest first.
     pub fn recent(&self) -> Vec<Echo> {
-        self.state.recent.lock().expect("no test panicked here").iter().cloned().collect()
+        self.state
+            .recent
+            .lock()
+            .expect("no test panicked here")
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Answers everything with this status from now on; 0 ends it.
@@ -205,7 +250,7 @@ impl Backend {
 
     /// Closes the connections that are open now and goes on accepting.
     pub fn hang_up(&self) {
-        for stream in self.open.lock().expect("no test panicked here").drain(..) {
+        for stream in self.open.lock().expect("no test panicked here").values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -219,9 +264,8 @@ impl Drop for Backend {
     }
 }
 
-fn serve(stream: TcpStream, state: &State) {
+fn serve(stream: TcpStream, state: &State, connection: usize) {
     let _ = stream.set_nodelay(true);
-    let connection = state.connections.fetch_add(1, SeqCst) + 1;
     let mut reader = Reader::new(stream);
     loop {
         match read_request(&mut reader, state, connection) {
@@ -261,7 +305,10 @@ pub fn read_request<S: Read + Write>(
         reader.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let mut body = Vec::new();
-    if echo.header("transfer-encoding").eq_ignore_ascii_case("chunked") {
+    if echo
+        .header("transfer-encoding")
+        .eq_ignore_ascii_case("chunked")
+    {
         (body, echo.trailers) = reader.take_chunked()?;
     } else if let Ok(length) = echo.header("content-length").parse() {
         body = reader.take(length)?;
@@ -297,7 +344,10 @@ pub fn body_for(echo: &Echo) -> Vec<u8> {
 
 /// Milliseconds to wait before the head.
 pub fn delay_for(state: &State, echo: &Echo) -> Duration {
-    let asked = echo.asked_number("delay").unwrap_or(0).max(state.delay.load(SeqCst));
+    let asked = echo
+        .asked_number("delay")
+        .unwrap_or(0)
+        .max(state.delay.load(SeqCst));
     Duration::from_millis(asked as u64)
 }
 
@@ -313,9 +363,18 @@ fn reply(reader: &mut Reader<TcpStream>, state: &State, echo: &Echo) -> bool {
 
 fn write_answer(stream: &mut TcpStream, state: &State, echo: &Echo) -> std::io::Result<()> {
     let status = status_for(state, echo);
-    let body = if matches!(status, 204 | 304) { Vec::new() } else { body_for(echo) };
-    let chunks = echo.asked_number("chunks").or(echo.asked("trailers").map(|_| 1));
-    let mut head = format!("HTTP/1.1 {status} Whatever\r\nx-version: {}\r\n", state.version);
+    let body = if matches!(status, 204 | 304) {
+        Vec::new()
+    } else {
+        body_for(echo)
+    };
+    let chunks = echo
+        .asked_number("chunks")
+        .or(echo.asked("trailers").map(|_| 1));
+    let mut head = format!(
+        "HTTP/1.1 {status} Whatever\r\nx-version: {}\r\n",
+        state.version
+    );
     head += if echo.asked("bytes").is_some() {
         "Content-Type: application/octet-stream\r\n"
     } else {

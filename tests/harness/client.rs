@@ -27,22 +27,23 @@ impl Conn {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { reader: Reader::new(stream), host: "t".to_owned() })
+        Ok(Self {
+            reader: Reader::new(stream),
+            host: "t".to_owned(),
+        })
     }
 
     /// The Host of later requests.
-    pub fn with_host(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.host);
-        self
-    }
-
     pub fn set_host(&mut self, host: &str) {
         host.clone_into(&mut self.host);
     }
 
     /// How long a read waits.
     pub fn patience(&self, wait: Duration) {
-        self.reader.stream.set_read_timeout(Some(wait)).expect("a timeout above zero");
+        self.reader
+            .stream
+            .set_read_timeout(Some(wait))
+            .expect("a timeout above zero");
     }
 
     /// Writes these bytes; a peer that has closed meanwhile is not an error here, its answer is still read.
@@ -58,7 +59,8 @@ impl Conn {
     /// The next answer.
     #[track_caller]
     pub fn answer(&mut self) -> Answer {
-        self.try_answer().unwrap_or_else(|e| panic!("no answer: {e} ({:?})", e.kind()))
+        self.try_answer()
+            .unwrap_or_else(|e| panic!("no answer: {e} ({:?})", e.kind()))
     }
 
     pub fn try_answer(&mut self) -> io::Result<Answer> {
@@ -78,7 +80,13 @@ impl Conn {
     }
 
     /// One request and its answer. The body goes with a Content-Length; Host is added unless it is given.
-    pub fn try_request(&mut self, method: &str, target: &str, headers: &[&str], body: &[u8]) -> io::Result<Answer> {
+    pub fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let mut bytes = self.head(method, target, headers, body.len()).into_bytes();
         bytes.extend_from_slice(body);
         self.try_send(bytes)?;
@@ -87,7 +95,10 @@ impl Conn {
 
     fn head(&self, method: &str, target: &str, headers: &[&str], length: usize) -> String {
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
-        if !headers.iter().any(|h| h.to_ascii_lowercase().starts_with("host:")) {
+        if !headers
+            .iter()
+            .any(|h| h.to_ascii_lowercase().starts_with("host:"))
+        {
             head += &format!("Host: {}\r\n", self.host);
         }
         for line in headers {
@@ -129,10 +140,5 @@ impl Conn {
         };
         self.patience(PATIENCE);
         closed && self.reader.buffer.is_empty()
-    }
-
-    /// The address on our side.
-    pub fn local(&self) -> SocketAddr {
-        self.reader.stream.local_addr().expect("a connected socket")
     }
 }

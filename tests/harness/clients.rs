@@ -19,18 +19,29 @@ pub fn installed(client: &str) -> Installed {
         "python" => (beside.join("python/bin/python3"), vec![]),
         "node" => {
             let modules = beside.join("node/node_modules");
-            assert!(modules.join("ws").is_dir(), "{} is missing: run tests/run, it installs it", modules.display());
+            assert!(
+                modules.join("ws").is_dir(),
+                "{} is missing: run tests/run, it installs it",
+                modules.display()
+            );
             (on_path("node"), vec![("NODE_PATH", modules)])
         }
         other => (on_path(other), vec![]),
     };
-    assert!(program.is_file(), "{client} is missing ({}): run tests/run, it installs it", program.display());
+    assert!(
+        program.is_file(),
+        "{client} is missing ({}): run tests/run, it installs it",
+        program.display()
+    );
     Installed { program, envs }
 }
 
 fn on_path(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|p| p.is_file()).unwrap_or_else(|| name.into())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|p| p.is_file())
+        .unwrap_or_else(|| name.into())
 }
 
 impl Installed {
@@ -38,8 +49,16 @@ impl Installed {
     #[track_caller]
     pub fn run(&self, args: &[&str], within: Duration) -> String {
         let output = self.output(args, within);
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{} failed ({}):\n{out}\n{err}", self.program.display(), output.status);
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{} failed ({}):\n{out}\n{err}",
+            self.program.display(),
+            output.status
+        );
         out.into_owned()
     }
 
@@ -54,7 +73,10 @@ impl Installed {
             .spawn()
             .expect("an installed program starts");
         // Read while it runs: a full pipe would stop it.
-        let pipes = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let pipes = (
+            child.stdout.take().expect("piped"),
+            child.stderr.take().expect("piped"),
+        );
         let (mut out, mut err) = pipes;
         let out = std::thread::spawn(move || all(&mut out));
         let err = std::thread::spawn(move || all(&mut err));
@@ -67,11 +89,18 @@ impl Installed {
                 let _ = child.kill();
                 let _ = child.wait();
                 let err = String::from_utf8_lossy(&err.join().expect("a reader")).into_owned();
-                panic!("{} did not end within {within:?}:\n{err}", self.program.display());
+                panic!(
+                    "{} did not end within {within:?}:\n{err}",
+                    self.program.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        Output { status, stdout: out.join().expect("a reader"), stderr: err.join().expect("a reader") }
+        Output {
+            status,
+            stdout: out.join().expect("a reader"),
+            stderr: err.join().expect("a reader"),
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
+use super::Echo;
 use super::backend::{State, body_for, delay_for, hash, status_for};
 use super::wire::{Answer, Fields, latin1};
-use super::Echo;
 
 /// No call of a test waits longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -48,9 +48,14 @@ impl H2Client {
     }
 
     pub fn try_open(address: SocketAddr) -> Result<Self, String> {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| e.to_string())?;
         let (requests, connection) = runtime.block_on(bounded(async {
-            let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|e| e.to_string())?;
             stream.set_nodelay(true).map_err(|e| e.to_string())?;
             let (requests, connection) = h2::client::Builder::new()
                 .initial_window_size(1 << 20)
@@ -60,7 +65,12 @@ impl H2Client {
                 .map_err(|e| e.to_string())?;
             Ok::<_, String>((requests, tokio::spawn(connection)))
         }))??;
-        Ok(Self { runtime: Rc::new(runtime), requests, connection, authority: "t".to_owned() })
+        Ok(Self {
+            runtime: Rc::new(runtime),
+            requests,
+            connection,
+            authority: "t".to_owned(),
+        })
     }
 
     pub fn with_authority(mut self, authority: &str) -> Self {
@@ -74,13 +84,25 @@ impl H2Client {
     }
 
     #[track_caller]
-    pub fn request(&mut self, method: &str, target: &str, headers: &[&str], body: &[u8]) -> H2Answer {
+    pub fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> H2Answer {
         self.try_request(method, target, headers, body)
             .unwrap_or_else(|e| panic!("no answer to {method} {target} over HTTP/2: {e}"))
     }
 
     /// One request and its whole answer.
-    pub fn try_request(&mut self, method: &str, target: &str, headers: &[&str], body: &[u8]) -> Result<Answer, String> {
+    pub fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Result<Answer, String> {
         let mut stream = self.try_stream(method, target, headers, body.is_empty())?;
         if !body.is_empty() {
             // An answer may come before the body is through; then the rest of the body has no reader.
@@ -90,30 +112,51 @@ impl H2Client {
     }
 
     /// Opens a request; `end` says that it has no body.
-    pub fn try_stream(&mut self, method: &str, target: &str, headers: &[&str], end: bool) -> Result<H2Stream, String> {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{target}", self.authority));
+    pub fn try_stream(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        end: bool,
+    ) -> Result<H2Stream, String> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{target}", self.authority));
         for line in headers {
             let (name, value) = line.split_once(':').ok_or("a header line has a colon")?;
-            let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|e| e.to_string())?;
+            let value =
+                HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|e| e.to_string())?;
             request = request.header(name.to_ascii_lowercase(), value);
         }
         let request = request.body(()).map_err(|e| e.to_string())?;
         let (runtime, requests) = (self.runtime.clone(), self.requests.clone());
         let (response, sender) = runtime.block_on(bounded(async {
             let mut requests = requests.ready().await.map_err(|e| e.to_string())?;
-            requests.send_request(request, end).map_err(|e| e.to_string())
+            requests
+                .send_request(request, end)
+                .map_err(|e| e.to_string())
         }))??;
-        Ok(H2Stream { runtime: self.runtime.clone(), sender, response: Some(response), body: None })
+        Ok(H2Stream {
+            runtime: self.runtime.clone(),
+            sender,
+            response: Some(response),
+            body: None,
+        })
     }
 
     #[track_caller]
     pub fn stream(&mut self, method: &str, target: &str, headers: &[&str]) -> H2Stream {
-        self.try_stream(method, target, headers, false).unwrap_or_else(|e| panic!("no stream for {target}: {e}"))
+        self.try_stream(method, target, headers, false)
+            .unwrap_or_else(|e| panic!("no stream for {target}: {e}"))
     }
 
     /// So many GETs of targets at a time on this connection, in batches; the answers in order.
     pub fn get_all(&mut self, requests: &[(String, String)]) -> Vec<Result<Answer, String>> {
-        let (runtime, authority, sender) = (self.runtime.clone(), self.authority.clone(), self.requests.clone());
+        let (runtime, authority, sender) = (
+            self.runtime.clone(),
+            self.authority.clone(),
+            self.requests.clone(),
+        );
         runtime.block_on(async {
             let mut answers = Vec::new();
             for batch in requests.chunks(50) {
@@ -127,7 +170,12 @@ impl H2Client {
                         .expect("a request");
                     let opened = async {
                         let mut ready = sender.clone().ready().await.map_err(|e| e.to_string())?;
-                        Ok::<_, String>(ready.send_request(request, true).map_err(|e| e.to_string())?.0)
+                        Ok::<_, String>(
+                            ready
+                                .send_request(request, true)
+                                .map_err(|e| e.to_string())?
+                                .0,
+                        )
                     };
                     open.push(bounded(opened).await.and_then(|r| r));
                 }
@@ -145,7 +193,11 @@ impl H2Client {
     /// Lets the connection run; whether it was closed within this time.
     pub fn closes_within(&mut self, wait: Duration) -> bool {
         let runtime = self.runtime.clone();
-        runtime.block_on(async { tokio::time::timeout(wait, &mut self.connection).await.is_ok() })
+        runtime.block_on(async {
+            tokio::time::timeout(wait, &mut self.connection)
+                .await
+                .is_ok()
+        })
     }
 
     /// Lets the connection run for a while, so that pings are answered and frames arrive.
@@ -161,25 +213,6 @@ impl H2Stream {
         runtime.block_on(bounded(send_all(&mut self.sender, Bytes::from(piece), end)))?
     }
 
-    /// Sends as much of the body as the peer takes within this time; how much that was.
-    pub fn send_for(&mut self, piece: &[u8], wait: Duration) -> usize {
-        let runtime = self.runtime.clone();
-        let start = std::time::Instant::now();
-        let mut sent = 0;
-        while start.elapsed() < wait && sent < piece.len() {
-            let end = piece.len().min(sent + 16384);
-            let part = Bytes::copy_from_slice(&piece[sent..end]);
-            let left = wait.saturating_sub(start.elapsed());
-            match runtime.block_on(async {
-                tokio::time::timeout(left, send_all(&mut self.sender, part, false)).await
-            }) {
-                Ok(Ok(())) => sent = end,
-                _ => break,
-            }
-        }
-        sent
-    }
-
     /// Ends the body with trailers.
     pub fn send_trailers(&mut self, lines: &[(&str, &str)]) -> Result<(), String> {
         let mut trailers = HeaderMap::new();
@@ -187,13 +220,18 @@ impl H2Stream {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
             trailers.append(name, value.parse().map_err(|_| "a trailer's value")?);
         }
-        self.sender.send_trailers(trailers).map_err(|e| e.to_string())
+        self.sender
+            .send_trailers(trailers)
+            .map_err(|e| e.to_string())
     }
 
     /// The answer's head; its body is left open.
     pub fn head(&mut self) -> Result<Answer, String> {
         let response = self.response.take().ok_or("the head was read already")?;
-        let response = self.runtime.block_on(bounded(response))?.map_err(|e| e.to_string())?;
+        let response = self
+            .runtime
+            .block_on(bounded(response))?
+            .map_err(|e| e.to_string())?;
         let (answer, body) = split(response);
         self.body = Some(body);
         Ok(answer)
@@ -207,7 +245,9 @@ impl H2Stream {
         let runtime = self.runtime.clone();
         let body = self.body.as_mut().ok_or("the head was read")?;
         runtime.block_on(bounded(async {
-            let Some(piece) = body.data().await else { return Ok(None) };
+            let Some(piece) = body.data().await else {
+                return Ok(None);
+            };
             let piece = piece.map_err(|e| e.to_string())?;
             let _ = body.flow_control().release_capacity(piece.len());
             Ok(Some(piece.to_vec()))
@@ -218,7 +258,9 @@ impl H2Stream {
     pub fn trailers(&mut self) -> Result<Fields, String> {
         let runtime = self.runtime.clone();
         let body = self.body.as_mut().ok_or("the head was not read")?;
-        let trailers = runtime.block_on(bounded(body.trailers()))?.map_err(|e| e.to_string())?;
+        let trailers = runtime
+            .block_on(bounded(body.trailers()))?
+            .map_err(|e| e.to_string())?;
         Ok(trailers.map(|t| fields(&t)).unwrap_or_default())
     }
 
@@ -231,17 +273,24 @@ impl H2Stream {
     /// Gives the request up.
     pub fn cancel(&mut self) {
         self.sender.send_reset(h2::Reason::CANCEL);
-        self.runtime.block_on(tokio::time::sleep(Duration::from_millis(20)));
+        self.runtime
+            .block_on(tokio::time::sleep(Duration::from_millis(20)));
     }
 }
 
 async fn bounded<T>(what: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(PATIENCE, what).await.map_err(|_| format!("nothing within {PATIENCE:?}"))
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .map_err(|_| format!("nothing within {PATIENCE:?}"))
 }
 
 fn split(response: Response<RecvStream>) -> (Answer, RecvStream) {
     let (head, body) = response.into_parts();
-    let answer = Answer { status: head.status.as_u16(), fields: fields(&head.headers), ..Answer::default() };
+    let answer = Answer {
+        status: head.status.as_u16(),
+        fields: fields(&head.headers),
+        ..Answer::default()
+    };
     (answer, body)
 }
 
@@ -258,10 +307,18 @@ async fn whole(response: ResponseFuture) -> Result<Answer, String> {
 }
 
 fn fields(map: &HeaderMap) -> Fields {
-    Fields(map.iter().map(|(n, v)| (n.as_str().to_owned(), latin1(v.as_bytes()))).collect())
+    Fields(
+        map.iter()
+            .map(|(n, v)| (n.as_str().to_owned(), latin1(v.as_bytes())))
+            .collect(),
+    )
 }
 
-async fn send_all(sender: &mut SendStream<Bytes>, mut piece: Bytes, end: bool) -> Result<(), String> {
+async fn send_all(
+    sender: &mut SendStream<Bytes>,
+    mut piece: Bytes,
+    end: bool,
+) -> Result<(), String> {
     while !piece.is_empty() {
         sender.reserve_capacity(piece.len());
         let room = loop {
@@ -280,7 +337,9 @@ async fn send_all(sender: &mut SendStream<Bytes>, mut piece: Bytes, end: bool) -
         }
     }
     if end {
-        sender.send_data(Bytes::new(), true).map_err(|e| e.to_string())?;
+        sender
+            .send_data(Bytes::new(), true)
+            .map_err(|e| e.to_string())?;
     }
     Ok(())
 }
@@ -299,7 +358,10 @@ pub fn serve(state: Arc<State>, stop: Arc<AtomicBool>) -> SocketAddr {
     let address = listener.local_addr().expect("a bound socket");
     listener.set_nonblocking(true).expect("a socket");
     std::thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listening socket");
             while let Ok((stream, _)) = listener.accept().await {
@@ -344,13 +406,25 @@ async fn answer(
     let mut echo = Echo {
         version: state.version.clone(),
         method: head.method.to_string(),
-        target: head.uri.path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
+        target: head
+            .uri
+            .path_and_query()
+            .map_or_else(|| "*".to_owned(), ToString::to_string),
         fields: fields(&head.headers),
         connection,
         ..Echo::default()
     };
-    echo.fields.0.push((":authority".into(), head.uri.authority().map(ToString::to_string).unwrap_or_default()));
-    echo.fields.0.push((":scheme".into(), head.uri.scheme_str().unwrap_or("").to_owned()));
+    echo.fields.0.push((
+        ":authority".into(),
+        head.uri
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    ));
+    echo.fields.0.push((
+        ":scheme".into(),
+        head.uri.scheme_str().unwrap_or("").to_owned(),
+    ));
     if echo.target.starts_with("/healthz") {
         state.probes.fetch_add(1, SeqCst);
     } else {
@@ -366,7 +440,13 @@ async fn answer(
         let _ = body.flow_control().release_capacity(piece.len());
         received.extend_from_slice(&piece);
     }
-    echo.trailers = body.trailers().await.ok().flatten().map(|t| fields(&t)).unwrap_or_default();
+    echo.trailers = body
+        .trailers()
+        .await
+        .ok()
+        .flatten()
+        .map(|t| fields(&t))
+        .unwrap_or_default();
     (echo.length, echo.hash) = (received.len(), hash(&received));
     if !echo.target.starts_with("/healthz") {
         state.note(&echo);
@@ -380,7 +460,9 @@ async fn answer(
         .header("content-type", "application/json")
         .body(())
         .map_err(|e| e.to_string())?;
-    let mut sender = respond.send_response(response, empty).map_err(|e| e.to_string())?;
+    let mut sender = respond
+        .send_response(response, empty)
+        .map_err(|e| e.to_string())?;
     if empty {
         return Ok(());
     }
@@ -405,12 +487,16 @@ async fn grpc(
 ) -> Result<(), String> {
     let status = echo.fields.get("x-grpc-status").unwrap_or("0").to_owned();
     let only = echo.fields.has("x-trailers-only");
-    let mut head = Response::builder().header("content-type", "application/grpc").header("x-version", &echo.version);
+    let mut head = Response::builder()
+        .header("content-type", "application/grpc")
+        .header("x-version", &echo.version);
     if only {
         head = head.header("grpc-status", &status);
     }
     let head = head.body(()).map_err(|e| e.to_string())?;
-    let mut sender = respond.send_response(head, only).map_err(|e| e.to_string())?;
+    let mut sender = respond
+        .send_response(head, only)
+        .map_err(|e| e.to_string())?;
     if only {
         return Ok(());
     }

@@ -12,7 +12,6 @@ use super::{Conn, H2Client};
 /// One request as its client saw it.
 #[derive(Debug, Clone)]
 pub struct Record {
-    pub at: Instant,
     pub took: Duration,
     pub user: String,
     /// Status and version, or what broke.
@@ -103,7 +102,10 @@ impl Load {
     /// Stops everybody and collects what they saw.
     pub fn finish(self) -> Vec<Record> {
         self.stop.store(true, SeqCst);
-        self.users.into_iter().flat_map(|u| u.join().expect("a user does not panic")).collect()
+        self.users
+            .into_iter()
+            .flat_map(|u| u.join().expect("a user does not panic"))
+            .collect()
     }
 }
 
@@ -122,9 +124,18 @@ pub fn each_request(
         let outcome = ask(&mut opened);
         let reconnected = opened && !records.is_empty();
         let failed = outcome.is_err();
-        records.push(Record { at, took: at.elapsed(), user: user.to_owned(), outcome, reconnected });
+        records.push(Record {
+            took: at.elapsed(),
+            user: user.to_owned(),
+            outcome,
+            reconnected,
+        });
         // A refused connection would otherwise be tried thousands of times.
-        std::thread::sleep(if failed { pause.max(Duration::from_millis(20)) } else { pause });
+        std::thread::sleep(if failed {
+            pause.max(Duration::from_millis(20))
+        } else {
+            pause
+        });
     }
     records
 }
@@ -132,5 +143,7 @@ pub fn each_request(
 /// The failures of a record, short enough for a message.
 pub fn failures(records: &[Record]) -> Vec<String> {
     let bad = records.iter().filter(|r| !r.is_good());
-    bad.take(10).map(|r| format!("{}: {:?}", r.user, r.outcome)).collect()
+    bad.take(10)
+        .map(|r| format!("{}: {:?}", r.user, r.outcome))
+        .collect()
 }

@@ -26,16 +26,24 @@ impl Metrics {
         let mut helped = BTreeSet::new();
         let mut seen = BTreeSet::new();
         if !page.ends_with('\n') {
-            metrics.complaints.push("the page does not end with a line end".into());
+            metrics
+                .complaints
+                .push("the page does not end with a line end".into());
         }
         for line in page.lines().filter(|l| !l.trim().is_empty()) {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap_or((rest, ""));
-                if metrics.types.insert(name.to_owned(), kind.to_owned()).is_some() {
+                if metrics
+                    .types
+                    .insert(name.to_owned(), kind.to_owned())
+                    .is_some()
+                {
                     metrics.complaints.push(format!("TYPE of {name} twice"));
                 }
                 if kind == "counter" && !name.ends_with("_total") {
-                    metrics.complaints.push(format!("counter {name} does not end with _total"));
+                    metrics
+                        .complaints
+                        .push(format!("counter {name} does not end with _total"));
                 }
             } else if let Some(rest) = line.strip_prefix("# HELP ") {
                 helped.insert(rest.split(' ').next().unwrap_or("").to_owned());
@@ -57,9 +65,15 @@ impl Metrics {
             }
         }
         for sample in &metrics.samples {
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|s| sample.name.strip_suffix(s));
-            if !metrics.types.contains_key(&sample.name) && !family.is_some_and(|f| metrics.types.contains_key(f)) {
-                metrics.complaints.push(format!("no TYPE for {}", sample.name));
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|s| sample.name.strip_suffix(s));
+            if !metrics.types.contains_key(&sample.name)
+                && !family.is_some_and(|f| metrics.types.contains_key(f))
+            {
+                metrics
+                    .complaints
+                    .push(format!("no TYPE for {}", sample.name));
             }
         }
         metrics.complaints.dedup();
@@ -71,9 +85,16 @@ impl Metrics {
         self.matching(name, labels).map(|s| s.value).sum()
     }
 
-    pub fn matching<'a>(&'a self, name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
+    pub fn matching<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&str, &str)],
+    ) -> impl Iterator<Item = &'a Sample> {
         self.samples.iter().filter(move |s| {
-            s.name == name && labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v))
+            s.name == name
+                && labels
+                    .iter()
+                    .all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v))
         })
     }
 
@@ -90,7 +111,11 @@ fn sample(line: &str) -> Option<Sample> {
     };
     let value = value.split(' ').next()?.parse().ok()?;
     let Some((name, inside)) = series.split_once('{') else {
-        return Some(Sample { name: series.to_owned(), labels: BTreeMap::new(), value });
+        return Some(Sample {
+            name: series.to_owned(),
+            labels: BTreeMap::new(),
+            value,
+        });
     };
     let mut labels = BTreeMap::new();
     let mut rest = inside.strip_suffix('}')?;
@@ -102,7 +127,11 @@ fn sample(line: &str) -> Option<Sample> {
         }
         rest = after.strip_prefix(',').unwrap_or(after);
     }
-    Some(Sample { name: name.to_owned(), labels, value })
+    Some(Sample {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 /// The text up to the closing quote, unescaped, and what follows the quote.

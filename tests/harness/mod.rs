@@ -24,7 +24,7 @@ pub use metrics::Metrics;
 pub use origin::{Origin, SeenByOrigin, bare_cr};
 pub use proxy::{Launch, Proxy, command};
 pub use rustix::process::Signal;
-pub use scripted::{Scene, Scripted};
+pub use scripted::Scripted;
 pub use site::Site;
 pub use wait::{eventually, until};
 pub use websocket::WebSocket;

@@ -50,15 +50,17 @@ pub struct Complete {
     /// With the line before and a CRLF behind each line.
     pub head: String,
     pub body: String,
-    pub trailers: String,
 }
 
 impl Origin {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let stage =
-            Arc::new(Stage { record: Mutex::default(), open: Mutex::default(), stop: AtomicBool::new(false) });
+        let stage = Arc::new(Stage {
+            record: Mutex::default(),
+            open: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
         let inside = stage.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -85,12 +87,23 @@ impl Origin {
     /// Forgets everything and answers the next request with `reply` (a plain 200 where there is none), closing after
     /// it or answering before the body as asked.
     pub fn reset(&self, reply: Option<Vec<u8>>, close: bool, early: bool) {
-        *self.stage.record() = Record { reply, close, early, ..Record::default() };
+        *self.stage.record() = Record {
+            reply,
+            close,
+            early,
+            ..Record::default()
+        };
     }
 
     /// Closes every connection that is open.
     pub fn drop_connections(&self) {
-        for stream in self.stage.open.lock().expect("no thread panicked").drain(..) {
+        for stream in self
+            .stage
+            .open
+            .lock()
+            .expect("no thread panicked")
+            .drain(..)
+        {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // The proxy sees the end before the next case uses a connection.
@@ -141,8 +154,12 @@ fn serve(reader: &mut Reader<TcpStream>, stage: &Stage) -> io::Result<()> {
         if framing.expect {
             reader.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let (body, trailers) = read_body(reader, stage, &framing)?;
-        let mut request = Complete { line: framing.line.clone(), head: latin1(&head), body, trailers };
+        let body = read_body(reader, stage, &framing)?;
+        let mut request = Complete {
+            line: framing.line.clone(),
+            head: latin1(&head),
+            body,
+        };
         request.head += "\r\n";
         let (reply, close) = {
             let mut record = stage.record();
@@ -213,7 +230,11 @@ fn strict_head(head: &[u8], stage: &Stage) -> Framing {
     if bare_cr(head) {
         found.push("bare CR".to_owned());
     }
-    if head.iter().enumerate().any(|(i, b)| *b == b'\n' && (i == 0 || head[i - 1] != b'\r')) {
+    if head
+        .iter()
+        .enumerate()
+        .any(|(i, b)| *b == b'\n' && (i == 0 || head[i - 1] != b'\r'))
+    {
         found.push("bare LF".to_owned());
     }
     if head.contains(&0) {
@@ -227,7 +248,8 @@ fn strict_head(head: &[u8], stage: &Stage) -> Framing {
     if words.len() != 3 || !is_name(words[0]) || !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
         found.push(format!("request line {line:?}"));
     }
-    if words.len() == 3 && (words[1].is_empty() || words[1].bytes().any(|b| b <= b' ' || b == 0x7f)) {
+    if words.len() == 3 && (words[1].is_empty() || words[1].bytes().any(|b| b <= b' ' || b == 0x7f))
+    {
         found.push("target".to_owned());
     }
     let mut fields: Vec<(String, String)> = Vec::new();
@@ -235,14 +257,26 @@ fn strict_head(head: &[u8], stage: &Stage) -> Framing {
         match field.split_once(':') {
             _ if field.starts_with([' ', '\t']) => found.push("fold".to_owned()),
             Some((name, value)) if is_name(name) => {
-                fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
+                fields.push((
+                    name.to_ascii_lowercase(),
+                    value.trim_matches([' ', '\t']).to_owned(),
+                ));
             }
             _ => found.push(format!("field {field:?}")),
         }
     }
-    let all = |name: &str| fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    let all = |name: &str| {
+        fields
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+            .collect::<Vec<_>>()
+    };
     let (hosts, lengths) = (all("host"), all("content-length"));
-    let codings: Vec<String> = all("transfer-encoding").iter().map(|t| t.to_ascii_lowercase()).collect();
+    let codings: Vec<String> = all("transfer-encoding")
+        .iter()
+        .map(|t| t.to_ascii_lowercase())
+        .collect();
     let http10 = version == "HTTP/1.0";
     if hosts.len() != 1 && !http10 {
         found.push(format!("{} Host", hosts.len()));
@@ -266,18 +300,26 @@ fn strict_head(head: &[u8], stage: &Stage) -> Framing {
     Framing {
         head_method: words.first() == Some(&"HEAD"),
         http10,
-        keep_alive: all("connection").iter().any(|c| c.to_ascii_lowercase().contains("keep-alive")),
+        keep_alive: all("connection")
+            .iter()
+            .any(|c| c.to_ascii_lowercase().contains("keep-alive")),
         chunked: codings.join(", ").ends_with("chunked"),
         length: lengths.first().and_then(|l| l.parse().ok()),
-        expect: all("expect").first().is_some_and(|e| e.to_ascii_lowercase().contains("100-continue")),
+        expect: all("expect")
+            .first()
+            .is_some_and(|e| e.to_ascii_lowercase().contains("100-continue")),
         line,
     }
 }
 
-fn read_body(reader: &mut Reader<TcpStream>, stage: &Stage, framing: &Framing) -> io::Result<(String, String)> {
+fn read_body(
+    reader: &mut Reader<TcpStream>,
+    stage: &Stage,
+    framing: &Framing,
+) -> io::Result<String> {
     if !framing.chunked {
         let body = take(reader, stage, framing.length.unwrap_or(0))?;
-        return Ok((latin1(&body), String::new()));
+        return Ok(latin1(&body));
     }
     let mut body = Vec::new();
     loop {
@@ -296,18 +338,18 @@ fn read_body(reader: &mut Reader<TcpStream>, stage: &Stage, framing: &Framing) -
             return Err(ErrorKind::InvalidData.into());
         }
     }
-    let mut trailers = String::new();
     loop {
         let line = until(reader, stage, b"\n")?;
         if line == b"\r" {
-            return Ok((latin1(&body), trailers));
+            return Ok(latin1(&body));
         }
         let text = latin1(&line);
-        if !text.ends_with('\r') || text.contains('\0') || !text.split_once(':').is_some_and(|(n, _)| is_name(n)) {
+        if !text.ends_with('\r')
+            || text.contains('\0')
+            || !text.split_once(':').is_some_and(|(n, _)| is_name(n))
+        {
             stage.object(format!("trailer {text:?}"));
         }
-        trailers += &text;
-        trailers.push('\n');
     }
 }
 
@@ -318,8 +360,14 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
     if digits == 0 || digits > 16 {
         return None;
     }
-    let extension: Vec<u8> = line[digits..].iter().copied().skip_while(|b| matches!(b, b' ' | b'\t')).collect();
-    let printable = extension.iter().all(|b| matches!(b, b'\t' | 0x20..=0x7e | 0x80..));
+    let extension: Vec<u8> = line[digits..]
+        .iter()
+        .copied()
+        .skip_while(|b| matches!(b, b' ' | b'\t'))
+        .collect();
+    let printable = extension
+        .iter()
+        .all(|b| matches!(b, b'\t' | 0x20..=0x7e | 0x80..));
     if line.len() > digits && (extension.first() != Some(&b';') || !printable) {
         return None;
     }
@@ -327,7 +375,10 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
 }
 
 pub fn bare_cr(bytes: &[u8]) -> bool {
-    bytes.iter().enumerate().any(|(i, b)| *b == b'\r' && bytes.get(i + 1) != Some(&b'\n'))
+    bytes
+        .iter()
+        .enumerate()
+        .any(|(i, b)| *b == b'\r' && bytes.get(i + 1) != Some(&b'\n'))
 }
 
 fn is_name(text: &str) -> bool {

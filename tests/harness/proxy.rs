@@ -29,10 +29,7 @@ pub struct Launch {
     file: PathBuf,
     state: PathBuf,
     before: String,
-    args: Vec<String>,
     stdout: Option<Stdio>,
-    stderr: Option<Stdio>,
-    envs: Vec<(String, String)>,
 }
 
 impl Launch {
@@ -41,7 +38,10 @@ impl Launch {
     }
 
     pub fn text(yaml: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("tidegate-test-").tempdir().expect("a folder for the test");
+        let folder = tempfile::Builder::new()
+            .prefix("tidegate-test-")
+            .tempdir()
+            .expect("a folder for the test");
         let file = folder.path().join("tidegate.yaml");
         Self {
             yaml: yaml.to_owned(),
@@ -49,10 +49,7 @@ impl Launch {
             folder,
             file,
             before: String::new(),
-            args: Vec::new(),
             stdout: None,
-            stderr: None,
-            envs: Vec::new(),
         }
     }
 
@@ -79,23 +76,13 @@ impl Launch {
         self
     }
 
-    pub fn arg(mut self, arg: &str) -> Self {
-        self.args.push(arg.to_owned());
-        self
-    }
-
     pub fn stdout(mut self, to: Stdio) -> Self {
         self.stdout = Some(to);
         self
     }
 
-    pub fn stderr(mut self, to: Stdio) -> Self {
-        self.stderr = Some(to);
-        self
-    }
-
     /// Writes the file (unless the test has put one there) and starts the process; does not wait for it.
-    pub fn spawn(mut self) -> Proxy {
+    pub fn spawn(self) -> Proxy {
         if !self.file.exists() {
             fs::write(&self.file, &self.yaml).expect("the folder can be written");
         }
@@ -103,13 +90,21 @@ impl Launch {
             Command::new(env!("CARGO_BIN_EXE_tidegate"))
         } else {
             let mut shell = Command::new("sh");
-            shell.arg("-c").arg(format!("{}exec \"$0\" \"$@\"", self.before)).arg(env!("CARGO_BIN_EXE_tidegate"));
+            shell
+                .arg("-c")
+                .arg(format!("{}exec \"$0\" \"$@\"", self.before))
+                .arg(env!("CARGO_BIN_EXE_tidegate"));
             shell
         };
         command.arg("run").arg("--config").arg(&self.file);
-        command.arg("--state-dir").arg(&self.state).args(["--log-format", "json"]);
-        command.args(&self.args).envs(self.envs.drain(..)).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.stdout(self.stdout.unwrap_or_else(Stdio::piped)).stderr(self.stderr.unwrap_or_else(Stdio::piped));
+        command
+            .arg("--state-dir")
+            .arg(&self.state)
+            .args(["--log-format", "json"]);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .stdout(self.stdout.unwrap_or_else(Stdio::piped))
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         if let Some(pipe) = child.stdout.take() {
@@ -118,7 +113,16 @@ impl Launch {
         if let Some(pipe) = child.stderr.take() {
             collect(pipe, &log);
         }
-        Proxy { child, yaml: self.yaml, folder: self.folder, file: self.file, log, admin: None, left: None, exit: 0 }
+        Proxy {
+            child,
+            yaml: self.yaml,
+            folder: self.folder,
+            file: self.file,
+            log,
+            admin: None,
+            left: None,
+            exit: 0,
+        }
     }
 
     /// Starts it and waits until it is ready.
@@ -159,14 +163,29 @@ impl Proxy {
         eventually("the proxy is ready", START, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.left = Some(status);
-                panic!("the proxy left at once ({status}):\n{}\nthe file:\n{}", self.log().join("\n"), self.yaml);
+                panic!(
+                    "the proxy left at once ({status}):\n{}\nthe file:\n{}",
+                    self.log().join("\n"),
+                    self.yaml
+                );
             }
-            self.admin = self.admin.or_else(|| self.logged_address("admin listening", None));
-            let Some(admin) = self.admin else { return Err("no `admin listening` in the log".to_owned()) };
+            self.admin = self
+                .admin
+                .or_else(|| self.logged_address("admin listening", None));
+            let Some(admin) = self.admin else {
+                return Err("no `admin listening` in the log".to_owned());
+            };
             let answer = Conn::try_open(admin)
-                .and_then(|mut conn| conn.with_admin_host(admin).try_request("GET", "/readyz", &[], b""))
+                .and_then(|mut conn| {
+                    conn.with_admin_host(admin)
+                        .try_request("GET", "/readyz", &[], b"")
+                })
                 .map_err(|e| e.to_string())?;
-            if answer.status == 200 { Ok(()) } else { Err(format!("readyz {}", answer.status)) }
+            if answer.status == 200 {
+                Ok(())
+            } else {
+                Err(format!("readyz {}", answer.status))
+            }
         });
     }
 
@@ -182,7 +201,8 @@ impl Proxy {
     #[track_caller]
     pub fn address(&self, listener: &str) -> SocketAddr {
         eventually(&format!("listener {listener} is up"), START, || {
-            self.logged_address("listening", Some(listener)).ok_or_else(|| self.log().join("\n"))
+            self.logged_address("listening", Some(listener))
+                .ok_or_else(|| self.log().join("\n"))
         })
     }
 
@@ -210,7 +230,8 @@ impl Proxy {
             headers.push("Content-Type: application/json");
         }
         let mut conn = Conn::open(self.admin());
-        conn.with_admin_host(self.admin()).request(method, target, &headers, body.as_bytes())
+        conn.with_admin_host(self.admin())
+            .request(method, target, &headers, body.as_bytes())
     }
 
     #[track_caller]
@@ -227,7 +248,9 @@ impl Proxy {
     #[track_caller]
     pub fn revision(&self) -> u64 {
         let config = self.config();
-        config["revision"].as_u64().unwrap_or_else(|| panic!("a revision in {config}"))
+        config["revision"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("a revision in {config}"))
     }
 
     #[track_caller]
@@ -240,15 +263,22 @@ impl Proxy {
     /// Waits until a sum of series reaches a value exactly.
     #[track_caller]
     pub fn counts(&self, name: &str, labels: &[(&str, &str)], expected: f64) {
-        eventually(&format!("{name}{labels:?} = {expected}"), Duration::from_secs(5), || {
-            let metrics = self.metrics();
-            let sum = metrics.sum(name, labels);
-            if sum == expected {
-                return Ok(());
-            }
-            let all: Vec<_> = metrics.matching(name, &[]).map(|s| format!("{:?} {}", s.labels, s.value)).collect();
-            Err(format!("{sum}; all series of it: {all:#?}"))
-        });
+        eventually(
+            &format!("{name}{labels:?} = {expected}"),
+            Duration::from_secs(5),
+            || {
+                let metrics = self.metrics();
+                let sum = metrics.sum(name, labels);
+                if sum == expected {
+                    return Ok(());
+                }
+                let all: Vec<_> = metrics
+                    .matching(name, &[])
+                    .map(|s| format!("{:?} {}", s.labels, s.value))
+                    .collect();
+                Err(format!("{sum}; all series of it: {all:#?}"))
+            },
+        );
     }
 
     pub fn folder(&self) -> &Path {
@@ -281,10 +311,17 @@ impl Proxy {
         eventually("the edit is in force", Duration::from_secs(12), || {
             let config = self.config();
             let later = config["revision"].as_u64().is_some_and(|r| r > before);
-            if later && config["ok"] == true { Ok(()) } else { Err(config.to_string()) }
+            if later && config["ok"] == true {
+                Ok(())
+            } else {
+                Err(config.to_string())
+            }
         });
         let took = start.elapsed();
-        assert!(took <= EDIT + slack(), "an edit is in force within a second, this one took {took:?}");
+        assert!(
+            took <= EDIT + slack(),
+            "an edit is in force within a second, this one took {took:?}"
+        );
         took
     }
 
@@ -301,7 +338,10 @@ impl Proxy {
             }
         });
         let config = self.config();
-        assert_eq!(config["ok"], false, "the file on disk is not the one in force: {config}");
+        assert_eq!(
+            config["ok"], false,
+            "the file on disk is not the one in force: {config}"
+        );
         config["problems"].as_array().cloned().unwrap_or_default()
     }
 
@@ -319,9 +359,14 @@ impl Proxy {
         if let Some(status) = self.left {
             return status.code().unwrap_or(-1);
         }
-        let status = eventually("the proxy has left", within, || match self.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            other => Err(format!("{other:?}; its log ends with {:#?}", tail(&self.log()))),
+        let status = eventually("the proxy has left", within, || {
+            match self.child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                other => Err(format!(
+                    "{other:?}; its log ends with {:#?}",
+                    tail(&self.log())
+                )),
+            }
         });
         self.left = Some(status);
         status.code().unwrap_or(-1)
@@ -339,7 +384,12 @@ impl Proxy {
             self.signal(Signal::TERM);
         }
         let code = self.wait(LEAVE);
-        assert_eq!(code, self.exit, "exit code after a drain; the log ends with {:#?}", tail(&self.log()));
+        assert_eq!(
+            code,
+            self.exit,
+            "exit code after a drain; the log ends with {:#?}",
+            tail(&self.log())
+        );
     }
 
     /// What the drain at the end of the test will exit with, where it is not 0.
@@ -354,22 +404,30 @@ impl Proxy {
 
     /// The lines that are JSON objects.
     pub fn entries(&self) -> Vec<Value> {
-        self.log().iter().filter_map(|l| serde_json::from_str(l).ok()).collect()
+        self.log()
+            .iter()
+            .filter_map(|l| serde_json::from_str(l).ok())
+            .collect()
     }
 
     /// Waits for a log line that holds all these texts.
     #[track_caller]
     pub fn logs(&self, texts: &[&str]) -> String {
-        eventually(&format!("a log line with {texts:?}"), Duration::from_secs(5), || {
-            let log = self.log();
-            let found = log.iter().find(|l| texts.iter().all(|t| l.contains(t)));
-            found.cloned().ok_or_else(|| format!("{:#?}", tail(&log)))
-        })
+        eventually(
+            &format!("a log line with {texts:?}"),
+            Duration::from_secs(5),
+            || {
+                let log = self.log();
+                let found = log.iter().find(|l| texts.iter().all(|t| l.contains(t)));
+                found.cloned().ok_or_else(|| format!("{:#?}", tail(&log)))
+            },
+        )
     }
 
     /// Kilobytes of memory in use.
     pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         status
             .lines()
             .find_map(|l| l.strip_prefix("VmRSS:"))
@@ -388,7 +446,10 @@ impl Drop for Proxy {
         if std::thread::panicking() {
             let _ = self.child.kill();
             let _ = self.child.wait();
-            eprintln!("the proxy's log ends with:\n{}", tail(&self.log()).join("\n"));
+            eprintln!(
+                "the proxy's log ends with:\n{}",
+                tail(&self.log()).join("\n")
+            );
             return;
         }
         if self.left.is_none() {
@@ -435,7 +496,11 @@ pub fn command(args: &[&str], stdin: &str) -> Output {
         .spawn()
         .expect("the binary starts");
     // A command that does not read its input may have left already.
-    let _ = child.stdin.take().expect("a pipe was asked for").write_all(stdin.as_bytes());
+    let _ = child
+        .stdin
+        .take()
+        .expect("a pipe was asked for")
+        .write_all(stdin.as_bytes());
     child.wait_with_output().expect("the binary ends")
 }
 
@@ -445,7 +510,10 @@ fn slack() -> Duration {
 }
 
 fn word<'a>(entry: &'a Value, key: &str) -> Option<&'a str> {
-    entry.get(key).or_else(|| entry.get("fields")?.get(key))?.as_str()
+    entry
+        .get(key)
+        .or_else(|| entry.get("fields")?.get(key))?
+        .as_str()
 }
 
 fn tail(log: &[String]) -> Vec<String> {

@@ -19,10 +19,15 @@ pub struct Scripted {
 
 impl Scripted {
     /// The script gets the connection, and its number from 1. When it returns the connection is closed.
-    pub fn start(script: impl Fn(&mut Scene, usize) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub fn start(
+        script: impl Fn(&mut Scene, usize) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let (accepted, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (accepted, stop) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (count, stopped, script) = (accepted.clone(), stop.clone(), Arc::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -33,13 +38,21 @@ impl Scripted {
                 std::thread::spawn(move || {
                     let _ = stream.set_nodelay(true);
                     let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
-                    let mut scene = Scene { reader: Reader::new(stream), state: State::new("scripted"), number };
+                    let mut scene = Scene {
+                        reader: Reader::new(stream),
+                        state: State::new("scripted"),
+                        number,
+                    };
                     // A peer that goes away ends the scene; the test looks at what the client saw.
                     let _ = script(&mut scene, number);
                 });
             }
         });
-        Self { address, accepted, stop }
+        Self {
+            address,
+            accepted,
+            stop,
+        }
     }
 
     /// Reads each request whole and answers with these bytes.
@@ -94,7 +107,10 @@ impl Scene {
     /// A whole 200 that echoes the request.
     pub fn echo(&mut self, echo: &Echo) -> io::Result<()> {
         let body = echo.json();
-        self.write(format!("HTTP/1.1 200 OK\r\nx-version: scripted\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        self.write(format!(
+            "HTTP/1.1 200 OK\r\nx-version: scripted\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     /// One byte at a time.

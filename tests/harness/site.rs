@@ -11,16 +11,23 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        Self { sections: Vec::new() }
-            .with("runtime", "{ workers: 2, drain: { min: 0s, max: 5s } }")
-            .with("admin", "{ address: 127.0.0.1:0 }")
-            .with("listeners", "[{ name: in, address: 127.0.0.1:0, trusted_headers: [x-user-id] }]")
-            .with("identity", "{ user: [{ header: x-user-id }] }")
+        Self {
+            sections: Vec::new(),
+        }
+        .with("runtime", "{ workers: 2, drain: { min: 0s, max: 5s } }")
+        .with("admin", "{ address: 127.0.0.1:0 }")
+        .with(
+            "listeners",
+            "[{ name: in, address: 127.0.0.1:0, trusted_headers: [x-user-id] }]",
+        )
+        .with("identity", "{ user: [{ header: x-user-id }] }")
     }
 
     /// One service `app`, its versions in this order, the first one stable; its one route sends everybody there.
     pub fn of(versions: &[(&str, String)]) -> Self {
-        Self::new().service("", versions).with("routes", "[{ service: app, rules: [] }]")
+        Self::new()
+            .service("", versions)
+            .with("routes", "[{ service: app, rules: [] }]")
     }
 
     /// Replaces the services by `app` with these versions and further keys such as `protocol: h2c`, on lines of
@@ -32,9 +39,16 @@ impl Site {
 
     /// The YAML of a service, as an item of `services`.
     pub fn service_text(name: &str, more: &str, versions: &[(&str, String)]) -> String {
-        let mut text = format!("\n  - name: {name}\n    stable: {}\n    versions:\n", versions[0].0);
+        let mut text = format!(
+            "\n  - name: {name}\n    stable: {}\n    versions:\n",
+            versions[0].0
+        );
         for (version, endpoints) in versions {
-            let _ = writeln!(text, "      - {{ name: {version}, endpoints: [{}] }}", quote_each(endpoints));
+            let _ = writeln!(
+                text,
+                "      - {{ name: {version}, endpoints: [{}] }}",
+                quote_each(endpoints)
+            );
         }
         for line in more.lines() {
             let _ = writeln!(text, "    {}", line.trim_start());
@@ -89,5 +103,9 @@ impl Site {
 }
 
 fn quote_each(endpoints: &str) -> String {
-    endpoints.split(',').map(|e| format!("\"{}\"", e.trim())).collect::<Vec<_>>().join(", ")
+    endpoints
+        .split(',')
+        .map(|e| format!("\"{}\"", e.trim()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 /// Asks until the answer is `Ok`; past the bound it fails with the last reason.
 #[track_caller]
-pub fn eventually<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut probe: impl FnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     loop {
         match probe() {
@@ -20,5 +24,11 @@ pub fn eventually<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Re
 /// [`eventually`] for a plain condition, within ten seconds.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    eventually(what, Duration::from_secs(10), || if holds() { Ok(()) } else { Err("it does not hold".into()) });
+    eventually(what, Duration::from_secs(10), || {
+        if holds() {
+            Ok(())
+        } else {
+            Err("it does not hold".into())
+        }
+    });
 }

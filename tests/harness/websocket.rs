@@ -21,13 +21,18 @@ impl WebSocket {
     #[track_caller]
     pub fn open(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(address).expect("the listener accepts");
-        stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(15)))
+            .expect("a timeout");
         stream.set_nodelay(true).expect("a socket");
-        let mut request = tungstenite::client::IntoClientRequest::into_client_request(format!("ws://t{target}"))
-            .expect("a WebSocket request");
+        let mut request =
+            tungstenite::client::IntoClientRequest::into_client_request(format!("ws://t{target}"))
+                .expect("a WebSocket request");
         for (name, value) in headers {
             let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a header name");
-            request.headers_mut().insert(name, value.parse().expect("a header value"));
+            request
+                .headers_mut()
+                .insert(name, value.parse().expect("a header value"));
         }
         let (socket, _) = tungstenite::client(request, stream).expect("the WebSocket opens");
         Self { socket }
@@ -35,13 +40,16 @@ impl WebSocket {
 
     /// Sends a text and reads one; the backend puts its version before what it echoes.
     pub fn try_say(&mut self, text: &str) -> Result<String, String> {
-        self.socket.send(Message::text(text)).map_err(|e| e.to_string())?;
+        self.socket
+            .send(Message::text(text))
+            .map_err(|e| e.to_string())?;
         self.try_hear()
     }
 
     #[track_caller]
     pub fn say(&mut self, text: &str) -> String {
-        self.try_say(text).unwrap_or_else(|e| panic!("no echo of {text:?}: {e}"))
+        self.try_say(text)
+            .unwrap_or_else(|e| panic!("no echo of {text:?}: {e}"))
     }
 
     pub fn try_hear(&mut self) -> Result<String, String> {
@@ -53,7 +61,9 @@ impl WebSocket {
     }
 
     pub fn send_binary(&mut self, bytes: Vec<u8>) -> Result<(), String> {
-        self.socket.send(Message::binary(bytes)).map_err(|e| e.to_string())
+        self.socket
+            .send(Message::binary(bytes))
+            .map_err(|e| e.to_string())
     }
 
     /// Reads one message, whatever it is.
@@ -79,19 +89,27 @@ impl WebSocket {
 pub fn serve(reader: &mut Reader<TcpStream>, version: &str, echo: &Echo) {
     let protocol = echo.header("upgrade").to_owned();
     let websocket = protocol.eq_ignore_ascii_case("websocket");
-    let mut head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n");
+    let mut head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
+    );
     head += &format!("x-version: {version}\r\n");
     if websocket {
         let key = derive_accept_key(echo.header("sec-websocket-key").as_bytes());
         head += &format!("Sec-WebSocket-Accept: {key}\r\n");
     }
     let early = std::mem::take(&mut reader.buffer);
-    let Ok(stream) = reader.stream.try_clone() else { return };
+    let Ok(stream) = reader.stream.try_clone() else {
+        return;
+    };
     let mut tunnel = Tunnel { early, stream };
     if tunnel.write_all((head + "\r\n").as_bytes()).is_err() {
         return;
     }
-    let _ = if websocket { echo_messages(tunnel, version) } else { echo_bytes(tunnel, version) };
+    let _ = if websocket {
+        echo_messages(tunnel, version)
+    } else {
+        echo_bytes(tunnel, version)
+    };
 }
 
 fn echo_messages(tunnel: Tunnel, version: &str) -> Result<(), tungstenite::Error> {

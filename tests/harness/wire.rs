@@ -14,7 +14,11 @@ impl Fields {
 
     /// Every line of this name.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.0.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
+        self.0
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect()
     }
 
     /// Whether there is a line of this name.
@@ -27,7 +31,6 @@ impl Fields {
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
     pub status: u16,
-    pub http10: bool,
     pub fields: Fields,
     pub body: Vec<u8>,
     pub trailers: Fields,
@@ -76,7 +79,10 @@ const MAX_HEAD: usize = 16 << 20;
 
 impl<S: Read> Reader<S> {
     pub fn new(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     /// Reads once; `false` at the end of the stream.
@@ -88,7 +94,11 @@ impl<S: Read> Reader<S> {
     }
 
     fn need(&mut self) -> io::Result<()> {
-        if self.fill()? { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+        if self.fill()? {
+            Ok(())
+        } else {
+            Err(ErrorKind::UnexpectedEof.into())
+        }
     }
 
     /// Everything up to and without `mark`, which is consumed too.
@@ -132,7 +142,9 @@ impl<S: Read> Reader<S> {
                 .ok()
                 .filter(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_hexdigit()))
                 .and_then(|s| usize::from_str_radix(s, 16).ok())
-                .ok_or_else(|| bad_framing(format!("chunk size {:?}", String::from_utf8_lossy(&line))))?;
+                .ok_or_else(|| {
+                    bad_framing(format!("chunk size {:?}", String::from_utf8_lossy(&line)))
+                })?;
             if size == 0 {
                 break;
             }
@@ -155,12 +167,17 @@ impl<S: Read> Reader<S> {
     pub fn answer(&mut self, head: bool) -> io::Result<Answer> {
         let mut interim = Vec::new();
         loop {
-            let (status, http10, fields) = parse_answer_head(&self.take_until(b"\r\n\r\n")?)?;
+            let (status, fields) = parse_answer_head(&self.take_until(b"\r\n\r\n")?)?;
             if (100..200).contains(&status) && status != 101 {
                 interim.push(status);
                 continue;
             }
-            let mut answer = Answer { status, http10, fields, interim, ..Answer::default() };
+            let mut answer = Answer {
+                status,
+                fields,
+                interim,
+                ..Answer::default()
+            };
             self.body_of(&mut answer, head)?;
             return Ok(answer);
         }
@@ -184,7 +201,9 @@ impl<S: Read> Reader<S> {
             }
             (answer.body, answer.trailers) = self.take_chunked()?;
         } else if let Some(length) = lengths.first() {
-            let length = length.parse().map_err(|_| bad_framing(format!("Content-Length: {length}")))?;
+            let length = length
+                .parse()
+                .map_err(|_| bad_framing(format!("Content-Length: {length}")))?;
             answer.body = self.take(length)?;
         } else {
             answer.body = self.take_rest()?;
@@ -193,12 +212,11 @@ impl<S: Read> Reader<S> {
     }
 }
 
-/// Status, whether it is HTTP/1.0, and the fields of an answer's head (without its last empty line).
-fn parse_answer_head(head: &[u8]) -> io::Result<(u16, bool, Fields)> {
+/// Status and the fields of an answer's head (without its last empty line).
+fn parse_answer_head(head: &[u8]) -> io::Result<(u16, Fields)> {
     let (line, fields) = split_head(head)?;
     let line = latin1(&line);
-    let http10 = line.starts_with("HTTP/1.0 ");
-    if !http10 && !line.starts_with("HTTP/1.1 ") {
+    if !line.starts_with("HTTP/1.0 ") && !line.starts_with("HTTP/1.1 ") {
         return Err(bad_framing(format!("status line {line:?}")));
     }
     let status = line
@@ -206,7 +224,7 @@ fn parse_answer_head(head: &[u8]) -> io::Result<(u16, bool, Fields)> {
         .and_then(|s| s.parse().ok())
         .filter(|_| matches!(line.as_bytes().get(12), None | Some(b' ')))
         .ok_or_else(|| bad_framing(format!("status line {line:?}")))?;
-    Ok((status, http10, fields))
+    Ok((status, fields))
 }
 
 /// The first line and the fields; bare CR, bare LF, NUL and folds are refused.
@@ -218,20 +236,33 @@ pub fn split_head(head: &[u8]) -> io::Result<(Vec<u8>, Fields)> {
         rest = &rest[at + 2..];
     }
     lines.push(rest);
-    if lines.iter().any(|l| l.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))) {
+    if lines
+        .iter()
+        .any(|l| l.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)))
+    {
         return Err(bad_framing("a bare CR, LF or NUL in a head"));
     }
-    let fields = lines[1..].iter().map(|l| field(l)).collect::<io::Result<_>>()?;
+    let fields = lines[1..]
+        .iter()
+        .map(|l| field(l))
+        .collect::<io::Result<_>>()?;
     Ok((lines[0].to_vec(), Fields(fields)))
 }
 
 fn field(line: &[u8]) -> io::Result<(String, String)> {
     let colon = line.iter().position(|b| *b == b':').unwrap_or(0);
-    if colon == 0 || !line[..colon].iter().all(|b| is_token(*b)) || line.contains(&0) || line.contains(&b'\n') {
+    if colon == 0
+        || !line[..colon].iter().all(|b| is_token(*b))
+        || line.contains(&0)
+        || line.contains(&b'\n')
+    {
         return Err(bad_framing(format!("field line {:?}", latin1(line))));
     }
     let value = latin1(&line[colon + 1..]);
-    Ok((latin1(&line[..colon]), value.trim_matches([' ', '\t']).to_owned()))
+    Ok((
+        latin1(&line[..colon]),
+        value.trim_matches([' ', '\t']).to_owned(),
+    ))
 }
 
 pub fn is_token(b: u8) -> bool {
