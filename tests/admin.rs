@@ -188,7 +188,7 @@ fn tokens_decide_who_may_what() {
     let launch = Launch::new(&site);
     std::fs::write(
         launch.folder().join("tokens"),
-        "viewer:look-at-it\noperator:hold-it\nadmin:all-of-it\n",
+        "viewer:look-at-it\noperator:hold-it-tight\nadmin:all-of-it-please\n",
     )
     .unwrap();
     let proxy = launch.start();
@@ -229,15 +229,15 @@ fn tokens_decide_who_may_what() {
         403
     );
     assert_eq!(
-        ask("POST", "/api/v1/config/reload", Some("hold-it")).status,
+        ask("POST", "/api/v1/config/reload", Some("hold-it-tight")).status,
         403
     );
     assert_eq!(
-        ask("POST", "/api/v1/config/reload", Some("all-of-it")).status,
+        ask("POST", "/api/v1/config/reload", Some("all-of-it-please")).status,
         200
     );
     assert!(
-        !proxy.log().join("\n").contains("all-of-it"),
+        !proxy.log().join("\n").contains("all-of-it-please"),
         "a token never stands in a log"
     );
 }

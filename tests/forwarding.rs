@@ -518,7 +518,7 @@ fn who_asked_is_told_to_the_version_and_cannot_be_faked() {
         r#"
   - { name: in, address: "127.0.0.1:0" }
   - name: behind
-    address: 127.0.0.1:0
+    address: 127.0.0.2:0
     client_address: { from: x-forwarded-for, trusted_proxies: ["127.0.0.0/8"] }"#,
     );
     let proxy = Proxy::start(&site);
@@ -581,7 +581,7 @@ fn every_request_has_an_id_and_a_trace() {
     let (_v1, site) = one();
     let site = site.with(
         "listeners",
-        r#"[{ name: in, address: "127.0.0.1:0" }, { name: mesh, address: "127.0.0.1:0", profile: sidecar }]"#,
+        r#"[{ name: in, address: "127.0.0.1:0" }, { name: mesh, address: "127.0.0.2:0", profile: sidecar }]"#,
     );
     let proxy = Proxy::start(&site);
     let mut conn = proxy.connect();
@@ -863,7 +863,7 @@ fn protocols_that_a_listener_does_not_speak_are_refused() {
     let (_v1, site) = one();
     let site = site.with(
         "listeners",
-        r#"[{ name: in, address: "127.0.0.1:0", protocols: [http/1.1] }, { name: two, address: "127.0.0.1:0", protocols: [h2c] }]"#,
+        r#"[{ name: in, address: "127.0.0.1:0", protocols: [http/1.1] }, { name: two, address: "127.0.0.2:0", protocols: [h2c] }]"#,
     );
     let proxy = Proxy::start(&site);
     assert_eq!(proxy.get("/", &[]).status, 200);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::{Backend, Proxy, Site, eventually, until};
 
-const ACTIVE: &str = "health: { active: { path: /healthz, interval: 100ms, timeout: 80ms, healthy_after: 2, unhealthy_after: 3 } }";
+const ACTIVE: &str = "health: { active: { path: /healthz, interval: 100ms, timeout: 400ms, healthy_after: 2, unhealthy_after: 3 } }";
 
 fn pair() -> (Backend, Backend, String) {
     let (a, b) = (Backend::start("v1"), Backend::start("v1"));

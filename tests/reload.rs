@@ -252,7 +252,7 @@ fn a_websocket_and_a_stream_survive_edits_of_everything_but_their_endpoint() {
         site.clone().route("timeouts: { request: 2s }", &to("v1")),
         site.clone().listener("limits: { header_count: 50 }"),
         site.clone()
-            .with("routes", "[{ respond: { status: 200 } }]"),
+            .with("routes", "[{ name: said, respond: { status: 200 } }]"),
         Site::of(&[("v1", v1.endpoint())]),
         Site::of(&[("v1", v1.endpoint()), ("v3", v2.endpoint())]).rules(&to("v3")),
     ] {
@@ -449,7 +449,8 @@ fn listeners_open_and_close_by_edit() {
     let listeners = |names: &[&str]| {
         let items: Vec<_> = names
             .iter()
-            .map(|n| format!("{{ name: {n}, address: \"127.0.0.1:0\" }}"))
+            .enumerate()
+            .map(|(i, n)| format!("{{ name: {n}, address: \"127.0.0.{}:0\" }}", i + 1))
             .collect();
         site.clone()
             .with("listeners", &format!("[{}]", items.join(", ")))
@@ -622,7 +623,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "a duration without its unit",
         "routes: [{ service: app, timeouts: { §request: §5 }, rules: [] }]",
-        "5s",
+        "10s",
     ),
     (
         "a regex that does not compile",
@@ -636,7 +637,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     (
         "a rule with two targets",
-        "routes: [{ service: app, rules: [§{ to: v1, split: { weights: { v1: 100% } } }] }]",
+        "routes: [{ service: app, rules: [§{ §to: v1, §split: { weights: { v1: 100% } } }] }]",
         "split",
     ),
     (
@@ -694,11 +695,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "listeners: [{ name: in, §address: §127.0.0.1 }]",
         "127.0.0.1",
     ),
-    ("not YAML", "routes: [{ service: app, rules: [§", ""),
+    ("not YAML", "routes: [{ service: app, rules: [] §} §} ]", ""),
     (
         "an alias bomb's first step",
         "routes: [{ service: app, rules: [], name: §*nobody }]",
-        "nobody",
+        "anchor",
     ),
 ];
 
@@ -846,4 +847,24 @@ fn edits_do_not_leak() {
         "{} open files, {files} before",
         proxy.descriptors()
     );
+}
+
+#[test]
+fn two_listeners_on_port_0_get_a_port_each() {
+    let (_v1, _v2, site) = two();
+    let site = site
+        .with(
+            "listeners",
+            "[{ name: in, address: \"127.0.0.1:0\" }, { name: other, address: \"127.0.0.1:0\" }]",
+        )
+        .with(
+            "routes",
+            "[{ name: other, match: { listener: other }, service: app, rules: [{ to: v2 }] }, \
+              { name: rest, service: app, rules: [] }]",
+        );
+    let proxy = Proxy::start(&site);
+    assert_ne!(proxy.address("in"), proxy.address("other"));
+    assert_eq!(proxy.get("/", &[]).version(), "v1");
+    let other = Conn::open(proxy.address("other")).get("/", &[]);
+    assert_eq!(other.version(), "v2");
 }

@@ -169,7 +169,7 @@ fn the_region_is_read_from_a_trusted_header_first_and_else_from_the_database() {
     trusted_headers: [x-region]
     client_address: { from: x-forwarded-for, trusted_proxies: ["127.0.0.0/8"] }
   - name: strangers
-    address: 127.0.0.1:0
+    address: 127.0.0.2:0
     client_address: { from: x-forwarded-for, trusted_proxies: ["127.0.0.0/8"] }"#,
         )
         .route(
@@ -255,7 +255,7 @@ fn the_source_is_the_rightmost_address_that_no_trusted_proxy_wrote() {
   - name: in
     address: 127.0.0.1:0
     client_address: { from: x-forwarded-for, trusted_proxies: ["127.0.0.0/8", "10.0.0.0/8"] }
-  - { name: direct, address: "127.0.0.1:0" }"#,
+  - { name: direct, address: "127.0.0.2:0" }"#,
         )
         .route(TELL, r#"[{ name: office, when: { source: ["192.0.2.0/24"] }, to: v2 }, { name: rest, to: v1 }]"#);
     let proxy = Proxy::start(&site);
@@ -379,7 +379,7 @@ fn a_route_may_be_for_one_listener_only() {
     let site = site
         .with(
             "listeners",
-            r#"[{ name: in, address: "127.0.0.1:0" }, { name: other, address: "127.0.0.1:0" }]"#,
+            r#"[{ name: in, address: "127.0.0.1:0" }, { name: other, address: "127.0.0.2:0" }]"#,
         )
         .with(
             "routes",
@@ -504,9 +504,9 @@ fn an_outsider_does_not_say_who_the_user_is() {
             "listeners",
             r#"
   - { name: in, address: "127.0.0.1:0" }
-  - { name: trusting, address: "127.0.0.1:0", trusted_headers: [x-user-id, x-tidegate-lane] }
-  - { name: mesh, address: "127.0.0.1:0", profile: sidecar }
-  - { name: mesh-trusting, address: "127.0.0.1:0", profile: sidecar, trusted_headers: [x-user-id] }"#,
+  - { name: trusting, address: "127.0.0.2:0", trusted_headers: [x-user-id, x-tidegate-lane] }
+  - { name: mesh, address: "127.0.0.3:0", profile: sidecar }
+  - { name: mesh-trusting, address: "127.0.0.4:0", profile: sidecar, trusted_headers: [x-user-id] }"#,
         )
         .route(TELL, r#"[{ name: tester, when: { user: { any_of: ["42"] } }, to: v2 }, { name: rest, to: v1 }]"#);
     let proxy = Proxy::start(&site);
@@ -592,7 +592,7 @@ fn two_different_user_ids_are_refused_on_edge_and_nobody_on_a_sidecar() {
             "listeners",
             r#"
   - { name: in, address: "127.0.0.1:0", trusted_headers: [x-user-id] }
-  - { name: mesh, address: "127.0.0.1:0", profile: sidecar, trusted_headers: [x-user-id] }"#,
+  - { name: mesh, address: "127.0.0.2:0", profile: sidecar, trusted_headers: [x-user-id] }"#,
         )
         .route(TELL, r#"[{ name: tester, when: { user: { any_of: ["42", "7"] } }, to: v2 }, { name: rest, to: v1 }]"#);
     let proxy = Proxy::start(&site);
@@ -618,7 +618,7 @@ fn the_path_that_is_matched_is_the_path_that_is_forwarded() {
     let site = site
         .with(
             "listeners",
-            r#"[{ name: in, address: "127.0.0.1:0" }, { name: mesh, address: "127.0.0.1:0", profile: sidecar }]"#,
+            r#"[{ name: in, address: "127.0.0.1:0" }, { name: mesh, address: "127.0.0.2:0", profile: sidecar }]"#,
         )
         .route(TELL, "[{ name: admin, when: { path: { prefix: /admin } }, to: v2 }, { name: rest, to: v1 }]");
     let proxy = Proxy::start(&site);

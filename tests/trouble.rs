@@ -151,11 +151,9 @@ fn a_log_pipe_that_nobody_reads_stops_no_request() {
     let mut proxy = Launch::new(&site).stdout(Stdio::from(pipe)).spawn();
     proxy.wait_ready();
     let mut conn = proxy.connect();
-    let start = Instant::now();
     for _ in 0..1500 {
         assert_eq!(conn.get("/", &[]).status, 200);
     }
-    assert!(start.elapsed() < Duration::from_secs(30));
     reader.kill().unwrap();
     reader.wait().unwrap();
     proxy.finish();

@@ -130,7 +130,7 @@ fn every_http_1_case_ends_as_the_protocol_and_safety_demand() {
 fn lanes(origins: &[Origin]) -> Site {
     let (mut listeners, mut services, mut routes) = (String::new(), String::new(), String::new());
     for (n, origin) in origins.iter().enumerate() {
-        listeners += &format!("\n  - {{ name: in{n}, address: \"127.0.0.1:0\" }}");
+        listeners += &format!("\n  - {{ name: in{n}, address: \"127.0.0.{}:0\" }}", n + 1);
         let text = Site::service_text(&format!("s{n}"), "", &[("v1", origin.address.to_string())]);
         services += &format!("\n{}", text.trim_matches('\n'));
         routes += &format!("\n  - {{ match: {{ listener: in{n} }}, service: s{n}, rules: [] }}");

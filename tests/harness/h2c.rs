@@ -132,9 +132,11 @@ impl H2Client {
         let (runtime, requests) = (self.runtime.clone(), self.requests.clone());
         let (response, sender) = runtime.block_on(bounded(async {
             let mut requests = requests.ready().await.map_err(|e| e.to_string())?;
-            requests
+            let opened = requests
                 .send_request(request, end)
-                .map_err(|e| e.to_string())
+                .map_err(|e| e.to_string())?;
+            written().await;
+            Ok::<_, String>(opened)
         }))??;
         Ok(H2Stream {
             runtime: self.runtime.clone(),
@@ -202,7 +204,7 @@ impl H2Client {
 
     /// Lets the connection run for a while, so that pings are answered and frames arrive.
     pub fn idle(&self, wait: Duration) {
-        self.runtime.block_on(tokio::time::sleep(wait));
+        self.runtime.block_on(async { tokio::time::sleep(wait).await });
     }
 }
 
@@ -210,7 +212,11 @@ impl H2Stream {
     /// Sends a piece of the body as fast as the peer takes it.
     pub fn send(&mut self, piece: Vec<u8>, end: bool) -> Result<(), String> {
         let runtime = self.runtime.clone();
-        runtime.block_on(bounded(send_all(&mut self.sender, Bytes::from(piece), end)))?
+        runtime.block_on(bounded(async {
+            send_all(&mut self.sender, Bytes::from(piece), end).await?;
+            written().await;
+            Ok(())
+        }))?
     }
 
     /// Ends the body with trailers.
@@ -222,7 +228,9 @@ impl H2Stream {
         }
         self.sender
             .send_trailers(trailers)
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.to_string())?;
+        self.runtime.block_on(written());
+        Ok(())
     }
 
     /// The answer's head; its body is left open.
@@ -274,7 +282,7 @@ impl H2Stream {
     pub fn cancel(&mut self) {
         self.sender.send_reset(h2::Reason::CANCEL);
         self.runtime
-            .block_on(tokio::time::sleep(Duration::from_millis(20)));
+            .block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
     }
 }
 
@@ -282,6 +290,13 @@ async fn bounded<T>(what: impl Future<Output = T>) -> Result<T, String> {
     tokio::time::timeout(PATIENCE, what)
         .await
         .map_err(|_| format!("nothing within {PATIENCE:?}"))
+}
+
+/// Lets the connection's task write what was handed to it.
+async fn written() {
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn split(response: Response<RecvStream>) -> (Answer, RecvStream) {

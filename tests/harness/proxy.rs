@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -107,11 +108,12 @@ impl Launch {
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(Vec::new()));
+        let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {
-            collect(pipe, &log);
+            readers.push(collect(pipe, &log));
         }
         if let Some(pipe) = child.stderr.take() {
-            collect(pipe, &log);
+            readers.push(collect(pipe, &log));
         }
         Proxy {
             child,
@@ -119,6 +121,7 @@ impl Launch {
             folder: self.folder,
             file: self.file,
             log,
+            readers,
             admin: None,
             left: None,
             exit: 0,
@@ -136,6 +139,10 @@ impl Launch {
     pub fn fails(self) -> (i32, String) {
         let mut proxy = self.spawn();
         let code = proxy.wait(START);
+        for reader in proxy.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        proxy.exit = code;
         (code, proxy.log().join("\n"))
     }
 }
@@ -148,6 +155,7 @@ pub struct Proxy {
     folder: TempDir,
     file: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
     admin: Option<SocketAddr>,
     left: Option<ExitStatus>,
     exit: i32,
@@ -520,11 +528,11 @@ fn tail(log: &[String]) -> Vec<String> {
     log[log.len().saturating_sub(30)..].to_vec()
 }
 
-fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             log.lock().expect("no reader panicked").push(line);
         }
-    });
+    })
 }
