@@ -138,6 +138,11 @@ impl Eq for Database {}
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Database({}, {} bytes)", self.path.display(), self.bytes.len())
+        write!(
+            f,
+            "Database({}, {} bytes)",
+            self.path.display(),
+            self.bytes.len()
+        )
     }
 }

@@ -1,30 +1,48 @@
 //! Tidegate's configuration: from the bytes of a file to checked values.
 //!
-//! This crate knows no socket and no request. The walk: [`load`] reads the file and what it includes, `file` gives it
-//! its shape, `place` remembers where each key stands, `check` resolves names and gathers every [`Problem`], and the
-//! result is a [`Config`] in which nothing is left to ask. [`watch`] does it again whenever the files change.
+//! This crate knows no socket and no request. The walk: [`load`] reads the file and what it includes (`reader`, `read`),
+//! `place` remembers where each key stands, `shape` holds the values against the schema of `file`, `check` resolves
+//! names and gathers every [`Problem`], and the result is a [`Config`] in which nothing is left to ask. [`Watch`] does
+//! it again whenever the files change.
 
+mod check;
 mod config;
+mod file;
 mod listener;
+mod names;
+mod place;
 mod problem;
+mod read;
+mod reader;
 mod route;
 mod service;
+mod shape;
+mod source;
 pub mod units;
+mod watch;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Role, Runtime, Token};
 pub use listener::{AddressHeader, ClientAddress, Limits, Listener, ListenerTimeouts, Profile};
-pub use problem::{Problem, Severity};
+pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use route::{
-    Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch, Respond, Retry,
-    RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts, Rule, Split, SplitBy, Target, TemplatePart, TextMatch,
-    UserSource, When,
+    Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,
+    Respond, Retry, RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts, Rule, Split, SplitBy,
+    Target, TemplatePart, TextMatch, UserSource, When,
 };
 pub use service::{
     ActiveHealth, Balance, EndpointAddress, Health, PassiveHealth, Pool, Protocol, Service, Version,
 };
 pub use units::Share;
+pub use watch::{Pace, Watch};
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use reader::{Dependency, MAX_FILE, Reader};
+use source::Problems;
 
 /// A file that was read: its configuration or its problems, and what to watch either way.
 #[derive(Debug, Clone)]
@@ -37,13 +55,84 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// xxh3 of all their bytes: equal when nothing changed.
     pub fingerprint: u64,
+    /// The same files with what counts of them, and the folders that patterns look into.
+    dependencies: Vec<Dependency>,
 }
 
-/// Reads and checks a file and all that it names.
+impl Loaded {
+    /// What stands for a file that is not there: one problem, and no configuration.
+    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let mut reader = Reader::default();
+        // Its state is remembered, so that the file is noticed when it comes back.
+        let _ = reader.read(path, MAX_FILE);
+        let message = format!("cannot read the file: {}", read::told(error));
+        let hint =
+            "put it back, or let this process read it; what was loaded before stays in force";
+        Self::new(
+            None,
+            vec![Problem::of_file("T401", path.to_owned(), &message, hint)],
+            reader,
+        )
+    }
+
+    fn new(config: Option<Config>, problems: Vec<Problem>, reader: Reader) -> Self {
+        let fingerprint = reader.fingerprint();
+        let dependencies = reader.into_dependencies();
+        let files = dependencies
+            .iter()
+            .filter_map(|dependency| match dependency {
+                Dependency::File(path, _) => Some(path.clone()),
+                Dependency::Listing(..) => None,
+            });
+        Self {
+            config,
+            problems,
+            files: files.collect(),
+            fingerprint,
+            dependencies,
+        }
+    }
+}
+
+/// Reads and checks a file and all that it names. Relative paths are relative to the file.
 ///
 /// # Errors
 /// Only where the file itself cannot be read; everything else is a [`Problem`].
-pub fn load(path: &Path) -> std::io::Result<Loaded> {
-    let _ = path;
-    unimplemented!()
+pub fn load(path: &Path) -> io::Result<Loaded> {
+    let mut reader = Reader::default();
+    let bytes = match reader.read(path, MAX_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            let message = format!("the file is larger than {MAX_FILE} bytes");
+            let hint = "split it by `runtime.include`, or name long lists in files of their own";
+            let problem = Problem::of_file("T109", path.to_owned(), &message, hint);
+            return Ok(Loaded::new(None, vec![problem], reader));
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(assemble(
+        path,
+        &bytes,
+        path.parent().unwrap_or(Path::new("")),
+        reader,
+    ))
+}
+
+/// Checks a text that was read elsewhere, from standard input for example. Problems call it `name`; relative paths
+/// are relative to `folder`.
+pub fn parse(text: &[u8], name: &str, folder: &Path) -> Loaded {
+    assemble(Path::new(name), text, folder, Reader::default())
+}
+
+/// The file's JSON Schema, draft 2020-12, for editors.
+pub fn schema() -> serde_json::Value {
+    file::schema().clone()
+}
+
+fn assemble(name: &Path, bytes: &[u8], folder: &Path, mut reader: Reader) -> Loaded {
+    let mut problems = Problems::default();
+    let (parts, names) = read::parts(name, bytes, folder, &mut reader, &mut problems);
+    let config = parts.map(|parts| check::check(&parts, &mut reader, &mut problems));
+    let config = config.filter(|_| !problems.has_errors());
+    Loaded::new(config, problems.into_sorted(&names), reader)
 }

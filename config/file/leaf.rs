@@ -1,0 +1,59 @@
+//! Texts that mean more: kept as written here, read by `check`, told to editors by a title and an example.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+/// A newtype over the text as written; its title completes "expected …" in messages.
+macro_rules! leaf {
+    ($(#[$doc:meta])* $name:ident, $title:literal, $example:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+        #[serde(transparent)]
+        pub(crate) struct $name(pub(crate) String);
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "title": $title, "examples": [$example] })
+            }
+        }
+    };
+}
+
+leaf!(
+    /// `10s`.
+    DurationText, "a duration with its unit (ms, s, m, h or d)", "10s"
+);
+leaf!(
+    /// `10s` or `none`.
+    DurationOrNone, "a duration with its unit (ms, s, m, h or d) or `none`", "10s"
+);
+leaf!(
+    /// `64KiB`.
+    SizeText, "a size with its unit (B, KiB, MiB, GiB, kB, MB or GB)", "64KiB"
+);
+leaf!(
+    /// `5%`.
+    ShareText, "a share in percent, in steps of 0.001 %", "5%"
+);
+leaf!(
+    /// `127.0.0.1:8080`.
+    AddressText, "an IP address and a port", "127.0.0.1:8080"
+);
+leaf!(
+    /// `10.0.0.0/8`.
+    NetworkText, "a network or an IP address", "10.0.0.0/8"
+);
+leaf!(
+    /// A path, relative to the file that names it.
+    PathText, "a path", "./file"
+);

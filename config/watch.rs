@@ -1,0 +1,334 @@
+//! Notices edits: of the file, of what it includes, and of every file that they name.
+//!
+//! A watch belongs to one task, the one that puts configurations into force, and every read goes through it: the ones
+//! that an edit causes ([`Watch::next`]) and the ones that somebody asks for ([`Watch::reload`]). So no read can
+//! overtake another, and what was told last is what was read last.
+//!
+//! Folders are watched, never files: an editor renames over a file, and a watch on it would stay with the old one.
+//! What an event says is not looked at, because Kubernetes swaps a link and the file's own name never occurs; any
+//! event may be an edit, and the bytes decide. Where no events come (network file systems, bind mounts), a look at the
+//! bytes every [`Pace::poll`] finds the edit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::reader::{self, Dependency};
+use crate::{Loaded, load};
+
+/// Events must be silent for so long before the files are read: an edit is often several events.
+const SETTLE: Duration = Duration::from_millis(200);
+/// After so long they are read even if the events go on.
+const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
+/// The files are compared so often where no event comes.
+const POLL: Duration = Duration::from_secs(10);
+/// The most links that one path may lead through, as in the kernel.
+const MOST_LINKS: usize = 40;
+
+/// How long a watch waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Events must be silent for so long: an edit is often several events. Default 200 ms.
+    pub settle: Duration,
+    /// But no longer than this since the first. Default 500 ms.
+    pub settle_at_most: Duration,
+    /// The files are compared so often without any event. Default 10 s.
+    pub poll: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            settle: SETTLE,
+            settle_at_most: SETTLE_AT_MOST,
+            poll: POLL,
+        }
+    }
+}
+
+/// Watches a configuration file and all that it depends on.
+#[derive(Debug)]
+pub struct Watch {
+    path: PathBuf,
+    pace: Pace,
+    /// What was told last, good or bad.
+    told: u64,
+    dependencies: Vec<Dependency>,
+    folders: Folders,
+    /// When to look, once an event came: silence since then, or at the latest.
+    due: Option<Due>,
+    next_poll: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    silent: Instant,
+    latest: Instant,
+}
+
+impl Watch {
+    /// Watches a file that was just loaded. Changes since then are found too.
+    pub fn start(path: &Path, initial: &Loaded) -> Self {
+        Self::start_at(path, initial, Pace::default())
+    }
+
+    /// [`Self::start`] at another pace.
+    pub fn start_at(path: &Path, initial: &Loaded, pace: Pace) -> Self {
+        let mut watch = Self {
+            path: path.to_owned(),
+            pace,
+            told: initial.fingerprint,
+            dependencies: initial.dependencies.clone(),
+            folders: Folders::new(),
+            due: None,
+            next_poll: Instant::now() + pace.poll,
+        };
+        watch.arm();
+        watch
+    }
+
+    /// The next state of the files that differs from the one told last. A file that is gone, empty or half written is
+    /// told like any other bad edit, once, and looked at again at the next event.
+    ///
+    /// Dropping the future loses nothing: the next call goes on where this one was.
+    pub async fn next(&mut self) -> Loaded {
+        loop {
+            self.settled().await;
+            let dependencies = self.dependencies.clone();
+            let told = self.told;
+            let changed = off_thread(move || reader::fingerprint(&dependencies) != told)
+                .await
+                .unwrap_or(true);
+            if changed {
+                let loaded = self.read().await;
+                // The first look may have seen an edit half done, and the second one none at all.
+                if loaded.fingerprint != self.told {
+                    self.accept(&loaded);
+                    return loaded;
+                }
+                self.accept(&loaded);
+            } else {
+                self.arm();
+                self.looked();
+            }
+        }
+    }
+
+    /// Reads the files now, whether they changed or not.
+    pub async fn reload(&mut self) -> Loaded {
+        let loaded = self.read().await;
+        self.accept(&loaded);
+        loaded
+    }
+
+    /// Takes its ears away, as a network file system does.
+    #[cfg(test)]
+    pub(crate) fn deafen(&mut self) {
+        self.folders.watcher = None;
+    }
+
+    /// Waits until events came and went silent, or until it is time to look without any.
+    async fn settled(&mut self) {
+        loop {
+            let now = Instant::now();
+            let until = self
+                .due
+                .map_or(self.next_poll, |due| due.silent.min(due.latest));
+            if until <= now {
+                return;
+            }
+            tokio::select! {
+                () = self.folders.changed.notified() => {
+                    let now = Instant::now();
+                    let latest = self.due.map_or(now + self.pace.settle_at_most, |due| due.latest);
+                    self.due = Some(Due { silent: now + self.pace.settle, latest });
+                }
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
+    async fn read(&self) -> Loaded {
+        let path = self.path.clone();
+        let read = off_thread(move || {
+            load(&path).unwrap_or_else(|error| Loaded::unreadable(&path, &error))
+        })
+        .await;
+        read.unwrap_or_else(|fault| Loaded::unreadable(&self.path, &fault))
+    }
+
+    fn accept(&mut self, loaded: &Loaded) {
+        self.told = loaded.fingerprint;
+        self.dependencies.clone_from(&loaded.dependencies);
+        self.arm();
+        self.looked();
+    }
+
+    /// Watches the folders that count now. A folder that is new may have changed before it was watched: one more look.
+    fn arm(&mut self) {
+        if self.folders.arm(&self.dependencies) {
+            self.folders.changed.notify_one();
+        }
+    }
+
+    fn looked(&mut self) {
+        self.due = None;
+        self.next_poll = Instant::now() + self.pace.poll;
+    }
+}
+
+/// Reads of files wait for disks, and of network file systems for other machines: never on the task's own thread.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// The folders that are watched.
+struct Folders {
+    /// `None` where the system gives no watch: then polling finds edits.
+    watcher: Option<RecommendedWatcher>,
+    /// By path; device and inode tell a folder that was replaced.
+    watched: BTreeMap<PathBuf, (u64, u64)>,
+    /// Told already, so that a folder that cannot be watched is told once.
+    complained: BTreeSet<PathBuf>,
+    /// Holds at most one event, which is enough: it says that there were some.
+    changed: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Folders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Folders")
+            .field("watched", &self.watched)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Folders {
+    fn new() -> Self {
+        let changed = Arc::new(Notify::new());
+        let signal = Arc::clone(&changed);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own reading causes access events, which would wake us for ever. Whatever else it is, an overflow or
+            // an error too, may be an edit.
+            if !matches!(
+                event,
+                Ok(notify::Event {
+                    kind: EventKind::Access(_),
+                    ..
+                })
+            ) {
+                signal.notify_one();
+            }
+        });
+        let watcher = watcher.map_err(|error| {
+            tracing::warn!(%error, "cannot watch files: edits are found by looking every {POLL:?}");
+        });
+        Self {
+            watcher: watcher.ok(),
+            watched: BTreeMap::new(),
+            complained: BTreeSet::new(),
+            changed,
+        }
+    }
+
+    /// Watches exactly the folders that these dependencies lead through; says whether one is new.
+    fn arm(&mut self, dependencies: &[Dependency]) -> bool {
+        let Some(watcher) = &mut self.watcher else {
+            return false;
+        };
+        let mut wanted = BTreeMap::new();
+        for folder in dependencies
+            .iter()
+            .flat_map(|dependency| folders_of(&dependency.watched()))
+        {
+            if let Ok(about) = fs::metadata(&folder) {
+                wanted.insert(folder, (about.dev(), about.ino()));
+            }
+        }
+        self.watched.retain(|folder, identity| {
+            let keep = wanted.get(folder) == Some(identity);
+            if !keep {
+                // It may be gone already, and its watch with it.
+                let _ = watcher.unwatch(folder);
+            }
+            keep
+        });
+        let mut is_new = false;
+        for (folder, identity) in wanted {
+            if self.watched.contains_key(&folder) {
+                continue;
+            }
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.complained.remove(&folder);
+                    self.watched.insert(folder, identity);
+                    is_new = true;
+                }
+                Err(error) if self.complained.insert(folder.clone()) => {
+                    let folder = folder.display();
+                    tracing::warn!(%error, %folder, "cannot watch a folder: edits in it are found by looking every {POLL:?}");
+                }
+                Err(_) => {}
+            }
+        }
+        is_new
+    }
+}
+
+/// The real folders whose changes can change what a path leads to: the one that it is in, and each that holds a link
+/// on its way. Where the way ends early, the last folder that exists: what is missing will appear there.
+fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    let Ok(absolute) = std::path::absolute(path) else {
+        return folders;
+    };
+    let mut ahead: Vec<PathBuf> = steps(&absolute);
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(step) = ahead.pop() {
+        match step.components().next() {
+            Some(Component::RootDir) => here = PathBuf::from("/"),
+            Some(Component::ParentDir) => {
+                here.pop();
+            }
+            Some(Component::Normal(name)) => {
+                let next = here.join(name);
+                match fs::symlink_metadata(&next) {
+                    Ok(about) if about.is_symlink() => {
+                        folders.insert(here.clone());
+                        links += 1;
+                        let Ok(target) = fs::read_link(&next) else {
+                            return folders;
+                        };
+                        if links > MOST_LINKS {
+                            return folders;
+                        }
+                        ahead.extend(steps(&target));
+                    }
+                    Ok(about) if about.is_dir() => here = next,
+                    _ => break,
+                }
+            }
+            _ => {}
+        }
+    }
+    folders.insert(here);
+    folders
+}
+
+/// The components of a path, the first one last.
+fn steps(path: &Path) -> Vec<PathBuf> {
+    path.components()
+        .rev()
+        .map(|component| PathBuf::from(component.as_os_str()))
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! `tidegate explain`: where would this request go, and why? Offline, from the file alone.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_config as config;
+
+use super::Exit;
+use super::output::{self, Format};
+use crate::control::compile::compile;
+use crate::control::machine::open_regions;
+use crate::control::question::{self, Question};
+use crate::record::Ledger;
+use crate::route::Explanation;
+
+/// The arguments of `tidegate explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tidegate explain --config tidegate.yaml http://shop.example.com/cart
+  tidegate explain --config tidegate.yaml --header 'x-user-id: alice' /cart
+  tidegate explain --config tidegate.yaml --client 203.0.113.7 --listener edge --format json /
+
+Headers count as an outsider's: what the listener strips is stripped here too, unless --trusted.
+Exit: 0 with an answer, 1 where the file or the question is wrong, 2 where the file cannot be read.")]
+pub struct Explain {
+    /// The file.
+    #[arg(long, value_name = "FILE", default_value = "tidegate.yaml")]
+    config: PathBuf,
+    /// The request's method.
+    #[arg(long, value_name = "M", default_value = "GET")]
+    method: String,
+    /// A request header; may be given more than once.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The client's address [default: 127.0.0.1].
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// The listener that the request comes in by [default: the first of the file].
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Believe the headers although the listener would not.
+    #[arg(long)]
+    trusted: bool,
+    /// How the answer looks.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: Format,
+    /// A URL, or a path alone.
+    #[arg(value_name = "URL")]
+    url: String,
+}
+
+impl Explain {
+    /// Answers from the file.
+    ///
+    /// # Errors
+    /// Where standard output cannot be written.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let loaded = match config::load(&self.config) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                output::complain(format_args!(
+                    "{}: cannot be read: {error}",
+                    self.config.display()
+                ));
+                return Ok(Exit::CANNOT);
+            }
+        };
+        let Some(config) = loaded.config else {
+            return Ok(wrong_file(&loaded.problems));
+        };
+        let regions = match open_regions(&config, &self.config) {
+            Ok(regions) => regions,
+            Err(problem) => return Ok(wrong_file(&[*problem])),
+        };
+        // Nothing is counted: the ledger has no workers.
+        let snapshot = compile(Arc::new(config), regions, 1, None, &Ledger::new(0));
+        let question = Question {
+            method: Some(self.method),
+            url: self.url,
+            headers: self.headers,
+            client: self.client,
+            listener: self.listener,
+            trusted: self.trusted,
+        };
+        let explanation = match question::answer(&snapshot, &question) {
+            Ok(explanation) => explanation,
+            Err(error) => {
+                output::complain(error);
+                return Ok(Exit::NO);
+            }
+        };
+        output::print(&match self.format {
+            Format::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+            Format::Text => told(&explanation, output::colours(&io::stdout())),
+        })?;
+        Ok(Exit::FINE)
+    }
+}
+
+/// The decision in one line, then why.
+fn told(explanation: &Explanation, colour: bool) -> String {
+    let Explanation {
+        route,
+        rule,
+        service,
+        version,
+        why,
+        ..
+    } = explanation;
+    let decision = match (route, service, version) {
+        (None, ..) => "404: no route is for this request".to_owned(),
+        (Some(route), Some(service), Some(version)) => {
+            let rule = rule
+                .as_ref()
+                .map_or("no rule".to_owned(), |rule| format!("rule \"{rule}\""));
+            format!("{service} {version} (route \"{route}\", {rule})")
+        }
+        (Some(route), ..) => format!("answered here (route \"{route}\")"),
+    };
+    let mut text = if colour {
+        format!("\x1b[1m{decision}\x1b[0m\n")
+    } else {
+        format!("{decision}\n")
+    };
+    for step in why {
+        text.push_str("  ");
+        text.push_str(step);
+        text.push('\n');
+    }
+    text
+}
+
+fn wrong_file(problems: &[config::Problem]) -> Exit {
+    let colour = output::colours(&io::stderr());
+    for problem in problems {
+        output::complain_at_length(&problem.render(colour));
+    }
+    Exit::NO
+}
+
+fn header(line: &str) -> Result<(String, String), String> {
+    let (name, value) = line.split_once(':').ok_or("write NAME: VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}

@@ -1,0 +1,41 @@
+//! The commands, one file each.
+//!
+//! - [`run`]: the proxy
+//! - [`check`]: is this file right?
+//! - [`explain`]: where would this request go?
+//! - [`status`]: how does a running one stand?
+//! - [`schema`], [`completions`]: for editors and shells
+//! - [`client`]: how a command talks to a running one
+//! - [`output`], [`logs`]: where words go
+
+pub mod check;
+pub mod client;
+pub mod completions;
+pub mod demo;
+pub mod explain;
+pub mod logs;
+pub mod output;
+pub mod run;
+pub mod schema;
+pub mod status;
+
+use std::process::ExitCode;
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// Done.
+    pub const FINE: Self = Self(0);
+    /// The answer is no: a bad file, a refusal, a drain that had to cut.
+    pub const NO: Self = Self(1);
+    /// It could not even be tried: nothing to read, nowhere to bind, nobody there.
+    pub const CANNOT: Self = Self(2);
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}

@@ -1,0 +1,163 @@
+//! The API described for tools: OpenAPI 3.1, made from the same table that guards it.
+
+use serde_json::{Map, Value, json};
+
+use super::api::{PATHS, Path};
+use super::auth::Need;
+
+/// The whole description.
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for path in PATHS {
+        let entry = paths.entry(path.path).or_insert_with(|| json!({}));
+        entry[path.method.to_lowercase()] = operation(path);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tidegate admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Without tokens it answers only this machine, by a loopback host name. With tokens, send \
+                            one as a bearer; /healthz and /readyz stay open.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn operation(path: &Path) -> Value {
+    let (kind, schema) = match path.path {
+        "/metrics" => ("text/plain", json!({ "type": "string" })),
+        "/api/v1/status" => ("application/json", reference("Status")),
+        "/api/v1/config" | "/api/v1/config/reload" => ("application/json", reference("File")),
+        "/api/v1/explain" => ("application/json", reference("Explanation")),
+        "/healthz" | "/readyz" => ("application/json", reference("Health")),
+        _ => ("application/json", json!({ "type": "object" })),
+    };
+    let mut responses = Map::new();
+    responses.insert(
+        "200".to_owned(),
+        json!({ "description": path.summary, "content": { kind: { "schema": schema } } }),
+    );
+    responses.insert("default".to_owned(), trouble("It says no, and why"));
+    match path.path {
+        "/readyz" => responses.insert(
+            "503".to_owned(),
+            json!({ "description": "Starting or draining", "content": { kind: { "schema": reference("Health") } } }),
+        ),
+        "/api/v1/config/reload" => responses.insert(
+            "422".to_owned(),
+            trouble("The file was refused; the document has the members of File beside its own"),
+        ),
+        _ => None,
+    };
+    let mut operation = json!({ "summary": path.summary, "responses": responses });
+    if let Need::Role(role) = path.needs {
+        operation["security"] = json!([{}, { "token": [] }]);
+        operation["description"] = json!(
+            format!("With tokens it needs the role {role:?} or a higher one.").to_lowercase()
+        );
+    }
+    if path.path == "/api/v1/explain" {
+        let content = json!({ "application/json": { "schema": reference("Question") } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    operation
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn trouble(description: &str) -> Value {
+    json!({
+        "description": description,
+        "content": { "application/problem+json": { "schema": reference("Trouble") } },
+    })
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn schemas() -> Value {
+    let text = json!({ "type": "string" });
+    let maybe_text = json!({ "type": ["string", "null"] });
+    let number = json!({ "type": "integer", "minimum": 0 });
+    let moment = json!({ "type": "string", "format": "date-time" });
+    let truth = json!({ "type": "boolean" });
+    let list = |of: Value| json!({ "type": "array", "items": of });
+    let endpoint = object(
+        &["address", "healthy", "connections"],
+        json!({ "address": text, "healthy": truth, "ejected": truth, "connections": number }),
+    );
+    let version = object(
+        &["name", "stable", "endpoints", "requests", "failures"],
+        json!({ "name": text, "stable": truth, "endpoints": list(endpoint), "requests": number, "failures": number,
+                "tags": { "type": "object", "additionalProperties": text } }),
+    );
+    json!({
+        "Health": object(&["status"], json!({ "status": text, "reason": text, "revision": number })),
+        "Problem": object(
+            &["code", "severity", "file", "line", "column", "path", "message", "hint"],
+            json!({ "code": text, "severity": { "enum": ["error", "warning"] }, "file": text, "line": number,
+                    "column": number, "path": text, "message": text, "hint": text }),
+        ),
+        "File": object(
+            &["ok", "revision", "loaded_at", "file", "problems"],
+            json!({ "ok": truth, "revision": number, "loaded_at": moment, "file": text,
+                    "problems": list(reference("Problem")) }),
+        ),
+        "Status": object(
+            &["version", "revision", "started_at", "config", "rollouts", "services", "listeners", "workers"],
+            json!({ "version": text, "revision": number, "started_at": moment, "phase": text,
+                    "config": reference("File"), "rollouts": list(json!({ "type": "object" })),
+                    "services": list(object(&["name", "versions"],
+                        json!({ "name": text, "stable": text, "versions": list(version) }))),
+                    "listeners": list(object(&["name", "address"], json!({ "name": text, "address": text }))),
+                    "workers": number }),
+        ),
+        "Question": object(
+            &["url"],
+            json!({ "method": text, "url": text, "client": text, "listener": text, "trusted": truth,
+                    "headers": { "type": "object", "additionalProperties": text } }),
+        ),
+        "Explanation": object(
+            &["route", "rule", "service", "version", "slot", "key_source", "why"],
+            json!({ "route": maybe_text, "rule": maybe_text, "service": maybe_text, "version": maybe_text,
+                    "slot": { "type": ["integer", "null"], "minimum": 0, "maximum": 99_999 },
+                    "key_source": maybe_text, "why": {} }),
+        ),
+        "Trouble": object(
+            &["type", "title", "status", "detail"],
+            json!({ "type": text, "title": text, "status": number, "detail": text }),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reference_in_the_description_leads_somewhere() {
+        let document = document();
+        let text = document.to_string();
+        let mut rest = text.as_str();
+        let mut found = 0;
+        while let Some(at) = rest.find("#/components/") {
+            rest = &rest[at + 1..];
+            let end = rest.find('"').unwrap();
+            assert!(
+                document.pointer(&rest[..end]).is_some(),
+                "{} leads nowhere",
+                &rest[..end]
+            );
+            found += 1;
+        }
+        assert!(found > 8, "{found} references");
+    }
+}

@@ -1,0 +1,21 @@
+//! The one writer: everything that changes what the proxy does passes through here, one change after the other.
+//!
+//! - [`controller`]: takes edits and orders, publishes snapshots
+//! - [`compile`]: a file made into a snapshot
+//! - [`changes`]: what an edit changes, in words
+//! - [`fixed`]: what only a restart changes
+//! - [`machine`]: what is wrong with the machine rather than with the file
+//! - [`standing`]: how things stand, for whoever asks
+//! - [`status`]: what runs
+//! - [`question`]: where would this request go?
+//! - [`admin`]: the HTTP API
+
+pub mod admin;
+pub mod changes;
+pub mod compile;
+pub mod controller;
+pub mod fixed;
+pub mod machine;
+pub mod question;
+pub mod standing;
+pub mod status;

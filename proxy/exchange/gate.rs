@@ -1,0 +1,611 @@
+//! Through which every request passes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Request, Response, StatusCode, Version};
+use tidegate_config as config;
+
+use super::account::Account;
+use super::attempt::{Answered, Terms, attempt};
+use super::budget::Budget;
+use super::client_address::{client_address, is_trusted};
+use super::entry::Log;
+use super::headers::{self, Onward, X_REQUEST_ID};
+use super::screen::{self, Admitted};
+use super::upgrade::{self, Tunnel};
+use super::{Answer, Peer, local, refusal};
+use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
+use crate::route::{Caller, Choice, Decision};
+use crate::snapshot::edits::Places;
+use crate::snapshot::{View, Viewer};
+use crate::upstream::body::{UploadState, UploadWatch};
+use crate::upstream::idle::Idle;
+use crate::upstream::{Inbound, Outbound};
+
+/// A body whose length is known and at most this is gathered where a retry may need it again.
+const REPEATABLE_BODY: u64 = 64 * 1024;
+
+/// One worker's gate.
+#[derive(Debug)]
+pub struct Gate {
+    viewer: Viewer,
+    ledger: WorkerLedger,
+    log: Log,
+    budgets: RefCell<HashMap<RouteId, Budget>>,
+    leave: tokio::sync::watch::Receiver<bool>,
+}
+
+/// One request at the gate: what every step needs.
+struct Passage<'a> {
+    view: &'a Rc<View>,
+    peer: &'a Rc<Peer>,
+    listener: &'a config::Listener,
+    client: std::net::IpAddr,
+}
+
+/// A request turned away, or what a version answered.
+type Passed = Result<Response<Answer>, Refused>;
+
+/// A request turned away.
+struct Refused {
+    reason: Reason,
+    account: Account,
+}
+
+impl Gate {
+    /// A gate of one worker. `leave` becomes true when tunnels must end.
+    pub fn new(
+        viewer: Viewer,
+        ledger: WorkerLedger,
+        log: Log,
+        leave: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            viewer,
+            ledger,
+            log,
+            budgets: RefCell::default(),
+            leave,
+        }
+    }
+
+    /// The worker's ledger.
+    pub fn ledger(&self) -> &WorkerLedger {
+        &self.ledger
+    }
+
+    /// The worker's window on what is in force.
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
+    }
+
+    /// The walk of one request: who is asking, where to, there and back. A request that is turned away is answered too.
+    pub async fn pass(&self, request: Request<Inbound>, peer: &Rc<Peer>) -> Response<Answer> {
+        let started = Instant::now();
+        let view = self.viewer.view();
+        let passed = self.walk(request, peer, &view, started).await;
+        passed.unwrap_or_else(|refused| self.turn_away(refused, peer))
+    }
+
+    /// Counts a request that never became one, and says how it is answered.
+    pub fn refuse(&self, peer: &Peer, reason: Reason) {
+        self.ledger.refuse(peer.listener_id, reason);
+        let series = Series {
+            listener: peer.listener_id,
+            route: RouteId::NONE,
+            version: VersionId::NONE,
+        };
+        Account::open(&self.ledger, series, Instant::now(), None)
+            .refuse(reason.status(), Some(reason.failure()));
+    }
+
+    async fn walk(
+        &self,
+        request: Request<Inbound>,
+        peer: &Rc<Peer>,
+        view: &Rc<View>,
+        started: Instant,
+    ) -> Passed {
+        let (mut head, body) = request.into_parts();
+        let mut account = self.open(&head, peer, view, started);
+        let Some(at) = view.snapshot.listener_at(peer.listener) else {
+            return Err(Refused {
+                reason: Reason::Draining,
+                account,
+            });
+        };
+        let listener = &view.snapshot.config.listeners[at];
+        let from = peer.address.ip();
+        let client = client_address(from, &head.headers, &listener.client_address);
+        if let Some(entry) = account.entry() {
+            entry.asked_by(client);
+        }
+        let passage = Passage {
+            view,
+            peer,
+            listener,
+            client,
+        };
+
+        let admitted = match screen::admit(&mut head, listener, &view.snapshot.listeners[at]) {
+            Ok(admitted) => admitted,
+            Err(reason) => return Err(Refused { reason, account }),
+        };
+        if view.snapshot.table.conflict(at, &head.headers).is_some()
+            && listener.profile == config::Profile::Edge
+        {
+            return Err(Refused {
+                reason: Reason::IdentityConflict,
+                account,
+            });
+        }
+        if let Some(answer) = local::max_forwards(&mut head, admitted.survey) {
+            return Ok(self.answer_here(answer, account));
+        }
+        let caller = Caller {
+            listener: at,
+            method: &head.method,
+            host: host_of(&head),
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            client,
+        };
+        match view
+            .snapshot
+            .table
+            .decide(&caller, &mut || fastrand::u64(..))
+        {
+            Decision::NotFound => Err(Refused {
+                reason: Reason::NoRoute,
+                account,
+            }),
+            Decision::Answer { route } => {
+                let written = &view.snapshot.config.routes[route];
+                account.set_series(self.series(&passage, route, VersionId::NONE));
+                let mut response = local::answer(&written.action, &head);
+                edit_local(&mut response, &passage, route);
+                Ok(self.answer_here(response, account))
+            }
+            Decision::Forward(choice) => {
+                let version = &view.snapshot.services[choice.service][choice.version];
+                account.set_series(self.series(&passage, choice.route, version.id));
+                account.goes_to(view.clone(), choice.service, choice.version);
+                if let Some(entry) = account.entry() {
+                    entry.chose(&choice);
+                }
+                self.forward(head, body, admitted, &choice, &passage, account)
+                    .await
+            }
+        }
+    }
+
+    /// From the choice of a version to its answer.
+    async fn forward(
+        &self,
+        mut head: Parts,
+        body: Inbound,
+        admitted: Admitted,
+        choice: &Choice,
+        passage: &Passage<'_>,
+        mut account: Account,
+    ) -> Passed {
+        let snapshot = &passage.view.snapshot;
+        let route = &snapshot.config.routes[choice.route];
+        let config::Action::Forward(rules) = &route.action else {
+            return Err(Refused {
+                reason: Reason::NoRoute,
+                account,
+            });
+        };
+        let watch = Rc::new(UploadWatch::default());
+        let body = match self.outbound(&head, body, rules, passage, &watch).await {
+            Ok(body) => body,
+            Err(reason) => return Err(Refused { reason, account }),
+        };
+        let http2 = snapshot.config.services[choice.service].protocol == config::Protocol::H2c;
+        let upgrade = admitted.upgrade.clone().filter(|_| !http2);
+        let secure = assigned_secure(&head, passage);
+        let onward = Onward {
+            client: passage.client,
+            http2,
+            profile: passage.listener.profile,
+        };
+        let from = &passage.listener.client_address;
+        headers::toward_version(
+            &mut head,
+            admitted.survey,
+            passage.peer,
+            from,
+            upgrade.clone(),
+            onward,
+        );
+        rewrite(&mut head, route, rules);
+        let edits = &snapshot.routes[choice.route];
+        let names = Names::new(passage, choice);
+        if !edits.request.is_empty() || !edits.response.is_empty() {
+            let id = head.headers.get(X_REQUEST_ID).cloned();
+            edits
+                .request
+                .apply(&mut head.headers, names.places(id.as_ref()));
+        }
+        let request_id = (!edits.response.is_empty() || account.has_entry())
+            .then(|| head.headers.get(X_REQUEST_ID).cloned());
+        let request_id = request_id.flatten();
+        if let Some(entry) = account.entry() {
+            entry.goes_out(&head.headers, request_id.as_ref(), &watch);
+        }
+        for_protocol(&mut head, http2);
+        let version = &snapshot.services[choice.service][choice.version];
+        let logged = account.has_entry();
+        let tried = RefCell::new(Vec::new());
+        let route_id = edits.id;
+        let terms = Terms {
+            balancer: passage.view.balancer(choice.service, choice.version),
+            retry: rules.retry.as_ref(),
+            each_try: rules.timeouts.each_try,
+            budget: &|retry| self.take_retry(route_id, retry),
+            failed: &|endpoint| version.endpoint_failed(endpoint, Instant::now()),
+            tried: &|endpoint| {
+                if logged {
+                    tried.borrow_mut().push(endpoint.clone());
+                }
+            },
+        };
+        if rules.retry.is_some() {
+            self.asked(route_id);
+        }
+        let tries = attempt(&head, body, &terms);
+        let outcome = match rules.timeouts.request {
+            None => Ok(tries.await),
+            Some(bound) => tokio::time::timeout(bound, tries).await,
+        };
+        if let Some(entry) = account.entry() {
+            tried
+                .borrow()
+                .iter()
+                .for_each(|endpoint| entry.tried(endpoint));
+        }
+        let Answered {
+            head: mut answer,
+            inflow,
+        } = match outcome {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(trouble)) => {
+                let reason = whose_fault(trouble.reason(), &watch);
+                return Err(Refused { reason, account });
+            }
+            Err(_) => {
+                return Err(Refused {
+                    reason: timed_out(&watch),
+                    account,
+                });
+            }
+        };
+
+        account.answered(answer.status.as_u16());
+        if let Some(entry) = account.entry() {
+            entry.answered();
+        }
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !upgrade::is_agreed(upgrade.as_ref(), &answer.headers) {
+                version.endpoint_failed(inflow.lease().endpoint(), Instant::now());
+                return Err(Refused {
+                    reason: Reason::BadAnswer,
+                    account,
+                });
+            }
+            headers::toward_caller(&mut answer.headers);
+            answer
+                .headers
+                .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            if let Some(protocol) = upgrade {
+                answer.headers.insert(header::UPGRADE, protocol);
+            }
+            let (lease, idle, leave) = (
+                inflow.into_lease(),
+                rules.timeouts.stream_idle,
+                self.leave.clone(),
+            );
+            let tunnel = Box::new(Tunnel {
+                lease,
+                idle,
+                account,
+                leave,
+            });
+            return Ok(Response::from_parts(answer, Answer::Tunnel(tunnel)));
+        }
+        answer.version = Version::HTTP_11;
+        headers::toward_caller(&mut answer.headers);
+        edits
+            .response
+            .apply(&mut answer.headers, names.places(request_id.as_ref()));
+        if let Some(id) = choice.assigned {
+            give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
+        }
+        let idle = Idle::new(rules.timeouts.stream_idle);
+        Ok(Response::from_parts(
+            answer,
+            Answer::stream(inflow, idle, account),
+        ))
+    }
+
+    /// An HTTP/2 connection ended in a way that HTTP does not know.
+    pub fn broke_off(&self, peer: &Peer, error: &hyper::Error) {
+        tracing::debug!(peer = %peer.address, ?error, "a connection broke off");
+    }
+
+    fn turn_away(&self, refused: Refused, peer: &Peer) -> Response<Answer> {
+        let Refused {
+            reason,
+            mut account,
+        } = refused;
+        if let Some(entry) = account.entry() {
+            entry.refused(reason);
+        }
+        self.ledger.refuse(peer.listener_id, reason);
+        let failure: Failure = reason.failure();
+        let response = refusal::answer(reason);
+        account.refuse(reason.status(), Some(failure));
+        response
+    }
+
+    fn answer_here(&self, response: Response<Answer>, account: Account) -> Response<Answer> {
+        account.refuse(response.status().as_u16(), None);
+        response
+    }
+
+    fn open(&self, head: &Parts, peer: &Peer, view: &Rc<View>, started: Instant) -> Account {
+        let series = Series {
+            listener: peer.listener_id,
+            route: RouteId::NONE,
+            version: VersionId::NONE,
+        };
+        let entry = self.log.begin(head, peer, view);
+        Account::open(&self.ledger, series, started, entry)
+    }
+
+    fn series(&self, passage: &Passage<'_>, route: usize, version: VersionId) -> Series {
+        let route = passage.view.snapshot.routes[route].id;
+        Series {
+            listener: passage.peer.listener_id,
+            route,
+            version,
+        }
+    }
+
+    /// The caller's body as it goes on: nothing, gathered for a retry, or as it comes.
+    async fn outbound(
+        &self,
+        head: &Parts,
+        body: Inbound,
+        rules: &config::Forward,
+        passage: &Passage<'_>,
+        watch: &Rc<UploadWatch>,
+    ) -> Result<Outbound, Reason> {
+        if body.is_end_stream() {
+            watch.complete();
+            return Ok(Outbound::Empty);
+        }
+        let limit = passage.listener.limits.body_bytes;
+        let known = body.size_hint().exact();
+        if limit.is_some_and(|limit| known.is_some_and(|known| known > limit)) {
+            return Err(Reason::BodyTooLarge);
+        }
+        let stripped = passage.view.snapshot.listener_at(passage.peer.listener);
+        let stripped = stripped.map(|at| passage.view.snapshot.listeners[at].stripped.clone());
+        let idle = passage.listener.timeouts.body_idle;
+        let stream = Outbound::stream(body, limit, idle, watch.clone(), stripped);
+        let repeatable = rules.retry.is_some() && super::attempt::is_idempotent(&head.method);
+        if repeatable && known.is_some_and(|known| known <= REPEATABLE_BODY) {
+            use http_body_util::BodyExt as _;
+            let whole = stream
+                .collect()
+                .await
+                .map_err(|_| whose_fault(Reason::Reset, watch))?;
+            return Ok(Outbound::Whole(whole.to_bytes()));
+        }
+        Ok(stream)
+    }
+
+    fn asked(&self, route: RouteId) {
+        let now = Instant::now();
+        self.budgets
+            .borrow_mut()
+            .entry(route)
+            .or_insert_with(|| Budget::new(now))
+            .ask(now);
+    }
+
+    fn take_retry(&self, route: RouteId, retry: &config::Retry) -> bool {
+        let now = Instant::now();
+        self.budgets
+            .borrow_mut()
+            .entry(route)
+            .or_insert_with(|| Budget::new(now))
+            .retry(now, retry.budget)
+    }
+}
+
+/// What header templates are filled with.
+struct Names<'a> {
+    version: &'a str,
+    service: &'a str,
+    route: &'a str,
+    rule: &'a str,
+    client: std::net::IpAddr,
+}
+
+impl<'a> Names<'a> {
+    fn new(passage: &Passage<'a>, choice: &Choice) -> Self {
+        let snapshot = &passage.view.snapshot;
+        let version = &snapshot.services[choice.service][choice.version];
+        let route = &snapshot.config.routes[choice.route];
+        let rule = match (&route.action, choice.rule) {
+            (config::Action::Forward(forward), Some(rule)) => forward.rules[rule].name.as_str(),
+            _ => "",
+        };
+        Self {
+            version: &version.name,
+            service: &version.service,
+            route: &route.name,
+            rule,
+            client: passage.client,
+        }
+    }
+
+    fn places<'b>(&'b self, request_id: Option<&'b HeaderValue>) -> Places<'b> {
+        Places {
+            version: self.version,
+            service: self.service,
+            route: self.route,
+            rule: self.rule,
+            client: self.client,
+            request_id: request_id.and_then(|v| v.to_str().ok()).unwrap_or(""),
+        }
+    }
+}
+
+fn edit_local(response: &mut Response<Answer>, passage: &Passage<'_>, route: usize) {
+    let snapshot = &passage.view.snapshot;
+    let name = snapshot.config.routes[route].name.as_str();
+    let places = Places {
+        version: "",
+        service: "",
+        route: name,
+        rule: "",
+        client: passage.client,
+        request_id: "",
+    };
+    snapshot.routes[route]
+        .response
+        .apply(response.headers_mut(), places);
+}
+
+/// The host that was asked for, without its port.
+fn host_of(head: &Parts) -> &str {
+    let host = head
+        .headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("");
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+/// The matched prefix and the host are replaced where the route says so.
+fn rewrite(head: &mut Parts, route: &config::Route, rules: &config::Forward) {
+    if let Some(host) = rules
+        .rewrite
+        .host
+        .as_deref()
+        .and_then(|h| HeaderValue::from_str(h).ok())
+    {
+        head.headers.insert(header::HOST, host);
+    }
+    let Some(prefix) = &rules.rewrite.prefix else {
+        return;
+    };
+    let matched = match &route.matches.path {
+        Some(config::PathMatch::Prefix(matched)) => matched.as_str(),
+        _ => "",
+    };
+    let Some(rest) = head.uri.path().strip_prefix(matched) else {
+        return;
+    };
+    let mut path = prefix.trim_end_matches('/').to_owned();
+    if !rest.starts_with('/') {
+        path.push('/');
+    }
+    path.push_str(rest);
+    if let Some(query) = head.uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    if let Ok(path) = path.parse::<PathAndQuery>() {
+        head.uri = Uri::from(path);
+    }
+}
+
+/// The target in the form that the protocol wants.
+fn for_protocol(head: &mut Parts, http2: bool) {
+    if http2 {
+        let mut parts = std::mem::take(&mut head.uri).into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        parts.authority = head
+            .headers
+            .remove(header::HOST)
+            .and_then(|h| h.as_bytes().try_into().ok());
+        if parts.authority.is_none() {
+            parts.authority = Some(http::uri::Authority::from_static("localhost"));
+        }
+        head.uri = Uri::from_parts(parts).unwrap_or_default();
+        head.version = Version::HTTP_2;
+    } else {
+        if head.uri.authority().is_some() {
+            let path = head
+                .uri
+                .path_and_query()
+                .cloned()
+                .unwrap_or_else(|| PathAndQuery::from_static("/"));
+            head.uri = Uri::from(path);
+        }
+        head.version = Version::HTTP_11;
+    }
+}
+
+/// The upload's own trouble counts before what it looked like from the version's side.
+fn whose_fault(seen: Reason, watch: &UploadWatch) -> Reason {
+    match watch.state() {
+        UploadState::TooLarge => Reason::BodyTooLarge,
+        UploadState::Stalled => Reason::SlowBody,
+        UploadState::Broken => Reason::Malformed,
+        UploadState::Open | UploadState::Complete => seen,
+    }
+}
+
+/// No answer in time: the caller's fault where it was still sending.
+fn timed_out(watch: &UploadWatch) -> Reason {
+    match whose_fault(Reason::RequestTimeout, watch) {
+        Reason::RequestTimeout if watch.state() == UploadState::Open && watch.is_waiting() => {
+            Reason::SlowBody
+        }
+        reason => reason,
+    }
+}
+
+/// Whether the cookie that is given may travel over https alone: the client came over it, by the word of a trusted proxy.
+fn assigned_secure(head: &Parts, passage: &Passage<'_>) -> bool {
+    let listener = passage.listener;
+    let believed = listener.profile == config::Profile::Sidecar
+        || is_trusted(passage.peer.address.ip(), &listener.client_address);
+    believed
+        && head
+            .headers
+            .get(headers::X_FORWARDED_PROTO)
+            .is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+fn give_identity(
+    headers: &mut http::HeaderMap,
+    table: &crate::route::Table,
+    id: &str,
+    secure: bool,
+) {
+    let Some(name) = table.assigned_cookie() else {
+        return;
+    };
+    let secure = if secure { "; Secure" } else { "" };
+    let cookie = format!("{name}={id}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+}

@@ -1,0 +1,480 @@
+//! Heads of requests and answers: from bytes to `http` types, with what they say about their bodies and connections.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version, request, response};
+
+use super::chunked::Chunked;
+use super::framing::Decoder;
+
+/// Lines of a head that are parsed without touching the heap.
+const LINES: usize = 100;
+/// Interim answers before the final one (RFC 9110 §15.2); a version that sends more is broken.
+pub const INTERIM_MOST: usize = 16;
+
+/// A request's head.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Method, target, version, headers.
+    pub parts: request::Parts,
+    /// Its body.
+    pub body: Decoder,
+    /// The caller would go on after it.
+    pub keep_alive: bool,
+    /// It waits for a word before it sends its body.
+    pub expects_continue: bool,
+}
+
+/// An answer's head.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// Status, version, headers.
+    pub parts: response::Parts,
+    /// Its body.
+    pub body: Decoder,
+    /// The version would go on after it.
+    pub keep_alive: bool,
+}
+
+/// Why a head is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadError {
+    /// It is not HTTP/1.
+    Malformed,
+    /// Another version of HTTP.
+    Version,
+    /// Too many lines.
+    TooMany,
+    /// The body's length is told in a way that can be read in two.
+    Framing,
+    /// A transfer coding that is not spoken here.
+    Coding,
+}
+
+impl From<httparse::Error> for HeadError {
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => Self::TooMany,
+            httparse::Error::Version => Self::Version,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Takes a request's head out of `buffer`; `None` when it is not whole.
+///
+/// # Errors
+/// [`HeadError`].
+pub fn request(buffer: &mut BytesMut, most_lines: usize) -> Result<Option<RequestHead>, HeadError> {
+    // Empty lines before a request are an old habit (RFC 9112 §2.2).
+    while buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+    }
+    let Some(head) = take_head(buffer) else {
+        let mut lines = [httparse::EMPTY_HEADER; LINES];
+        return check_part(buffer, httparse::Request::new(&mut lines).parse(buffer));
+    };
+    if has_bare_line_feed(&head) {
+        return Err(HeadError::Malformed);
+    }
+    let mut stack = [const { MaybeUninit::uninit() }; LINES];
+    let mut heap = Vec::new();
+    let mut parsed = httparse::Request::new(&mut []);
+    let lines = room(&mut stack, &mut heap, most_lines);
+    if parsed.parse_with_uninit_headers(&head, lines)?.is_partial() {
+        return Err(HeadError::Malformed);
+    }
+    let method = Method::from_bytes(parsed.method.unwrap_or("").as_bytes());
+    let method = method.map_err(|_| HeadError::Malformed)?;
+    let target = head.slice_ref(parsed.path.unwrap_or("").as_bytes());
+    let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed)?;
+    let version = version(parsed.version);
+    let mut said = Said::default();
+    let headers = headers(&head, parsed.headers, &mut said)?;
+    let body = said.request_body(version)?;
+    let keep_alive = said.keeps_alive(version);
+    let expects_continue = said.expects_continue && version == Version::HTTP_11 && !body.is_done();
+    let mut parts = http::Request::new(()).into_parts().0;
+    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    Ok(Some(RequestHead {
+        parts,
+        body,
+        keep_alive,
+        expects_continue,
+    }))
+}
+
+/// Takes an answer's head out of `buffer`; `None` when it is not whole. What was asked decides whether there is a body.
+///
+/// # Errors
+/// [`HeadError`].
+pub fn answer(buffer: &mut BytesMut, asked: &Method) -> Result<Option<AnswerHead>, HeadError> {
+    let Some(head) = take_head(buffer) else {
+        let mut lines = [httparse::EMPTY_HEADER; LINES];
+        return check_part(buffer, httparse::Response::new(&mut lines).parse(buffer));
+    };
+    if has_bare_line_feed(&head) {
+        return Err(HeadError::Malformed);
+    }
+    let mut stack = [const { MaybeUninit::uninit() }; LINES];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    if config
+        .parse_response_with_uninit_headers(&mut parsed, &head, &mut stack)?
+        .is_partial()
+    {
+        return Err(HeadError::Malformed);
+    }
+    let status = StatusCode::from_u16(parsed.code.unwrap_or(0));
+    let status = status.map_err(|_| HeadError::Malformed)?;
+    let version = version(parsed.version);
+    let mut said = Said::default();
+    let headers = headers(&head, parsed.headers, &mut said)?;
+    let body = said.answer_body(asked, status, version)?;
+    // Where both lengths were told, the next answer could begin anywhere (RFC 9112 §6.3).
+    let doubtful = said.codings > 0 && said.length.is_some();
+    let keep_alive = said.keeps_alive(version) && !doubtful && body != Decoder::UntilClose;
+    let mut parts = http::Response::new(()).into_parts().0;
+    (parts.status, parts.version, parts.headers) = (status, version, headers);
+    Ok(Some(AnswerHead {
+        parts,
+        body,
+        keep_alive,
+    }))
+}
+
+/// The bytes up to and with the empty line, if it is there.
+fn take_head(buffer: &mut BytesMut) -> Option<Bytes> {
+    let end = memchr::memmem::find(buffer, b"\r\n\r\n")? + 4;
+    Some(buffer.split_to(end).freeze())
+}
+
+/// A head that is not whole may be wrong already: whoever speaks something else need not wait to hear so.
+fn check_part<T>(part: &[u8], parsed: httparse::Result<usize>) -> Result<Option<T>, HeadError> {
+    match parsed {
+        Ok(_) if has_bare_line_feed(part) => Err(HeadError::Malformed),
+        // More lines than there is room for here may still be allowed; the bound on bytes holds.
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Room for as many lines as are allowed.
+fn room<'a, 'b>(
+    stack: &'a mut [MaybeUninit<httparse::Header<'b>>; LINES],
+    heap: &'a mut Vec<MaybeUninit<httparse::Header<'b>>>,
+    most: usize,
+) -> &'a mut [MaybeUninit<httparse::Header<'b>>] {
+    if most <= LINES {
+        return &mut stack[..most];
+    }
+    heap.resize_with(most, MaybeUninit::uninit);
+    heap
+}
+
+/// A line feed without a carriage return: some take it for a line's end, others do not (RFC 9112 §2.2).
+pub(super) fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    }
+}
+
+fn headers(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+    said: &mut Said,
+) -> Result<HeaderMap, HeadError> {
+    // Room for what the proxy adds, so that the map is not made twice.
+    let mut map = HeaderMap::with_capacity(fields.len() + ADDED);
+    for field in fields {
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Malformed)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
+        let value = value.map_err(|_| HeadError::Malformed)?;
+        said.note(&name, field.value)?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+/// Headers that the proxy adds to a request.
+const ADDED: usize = 8;
+
+/// What a head says about its body and its connection.
+#[derive(Debug, Default)]
+struct Said {
+    length: Option<u64>,
+    codings: usize,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), HeadError> {
+        match *name {
+            header::CONTENT_LENGTH => {
+                let length = length(value).ok_or(HeadError::Framing)?;
+                if self.length.is_some_and(|known| known != length) {
+                    return Err(HeadError::Framing);
+                }
+                self.length = Some(length);
+            }
+            header::TRANSFER_ENCODING => {
+                self.codings += 1;
+                self.chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            }
+            header::CONNECTION => {
+                for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            header::EXPECT => {
+                self.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// One length, or chunked once and alone, and that not in HTTP/1.0 (RFC 9112 §6.1).
+    fn request_body(&self, version: Version) -> Result<Decoder, HeadError> {
+        match (self.codings, self.length) {
+            (0, None | Some(0)) => Ok(Decoder::Done),
+            (0, Some(length)) => Ok(Decoder::Length(length)),
+            (1, None) if self.chunked && version == Version::HTTP_11 => {
+                Ok(Decoder::Chunked(Chunked::default()))
+            }
+            (1, None) if !self.chunked => Err(HeadError::Coding),
+            _ => Err(HeadError::Framing),
+        }
+    }
+
+    fn answer_body(
+        &self,
+        asked: &Method,
+        status: StatusCode,
+        version: Version,
+    ) -> Result<Decoder, HeadError> {
+        let bodiless = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if *asked == Method::HEAD || bodiless {
+            return Ok(Decoder::Done);
+        }
+        match (self.codings, self.length) {
+            (0, Some(0)) => Ok(Decoder::Done),
+            (0, Some(length)) => Ok(Decoder::Length(length)),
+            (0, None) => Ok(Decoder::UntilClose),
+            (1, _) if self.chunked && version == Version::HTTP_11 => {
+                Ok(Decoder::Chunked(Chunked::default()))
+            }
+            _ => Err(HeadError::Coding),
+        }
+    }
+
+    fn keeps_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+    }
+}
+
+/// `1*DIGIT` that fits (RFC 9110 §8.6).
+fn length(value: &[u8]) -> Option<u64> {
+    let value = value.trim_ascii();
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<Option<RequestHead>, HeadError> {
+        request(&mut BytesMut::from(text), 100)
+    }
+
+    fn answered(text: &str, asked: Method) -> Result<Option<AnswerHead>, HeadError> {
+        answer(&mut BytesMut::from(text), &asked)
+    }
+
+    #[test]
+    fn a_request_says_what_follows_it() {
+        let chunked = Decoder::Chunked(Chunked::default());
+        for (text, body, keep_alive) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Decoder::Done, true),
+            ("\r\n\r\nGET / HTTP/1.1\r\n\r\n", Decoder::Done, true),
+            ("GET / HTTP/1.0\r\n\r\n", Decoder::Done, false),
+            (
+                "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+                Decoder::Done,
+                true,
+            ),
+            (
+                "GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n",
+                Decoder::Done,
+                false,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n",
+                Decoder::Length(3),
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\n",
+                Decoder::Length(3),
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                chunked,
+                true,
+            ),
+        ] {
+            let head = read(text).expect(text).expect(text);
+            assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        use HeadError::{Coding, Framing, Malformed, Version};
+        for (lines, error) in [
+            ("Content-Length: 3\r\nTransfer-Encoding: chunked", Framing),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 3", Framing),
+            ("Content-Length: 3\r\nContent-Length: 4", Framing),
+            ("Content-Length: 3, 3", Framing),
+            ("Content-Length: +3", Framing),
+            ("Content-Length:", Framing),
+            ("Content-Length: 0x3", Framing),
+            ("Content-Length: 18446744073709551616", Framing),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                Framing,
+            ),
+            ("Transfer-Encoding: chunked, chunked", Coding),
+            ("Transfer-Encoding: gzip, chunked", Coding),
+            ("Transfer-Encoding: identity", Coding),
+            ("Transfer-Encoding: \x0bchunked", Malformed),
+            ("Transfer-Encoding : chunked", Malformed),
+            ("A: b\n", Malformed),
+            ("A: b\r\n c", Malformed),
+            ("A: b\rc", Malformed),
+            ("A: \0", Malformed),
+            (": b", Malformed),
+            ("A b", Malformed),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
+            assert_eq!(read(&text).err(), Some(error), "{lines:?}");
+        }
+        for (line, error) in [
+            ("GET / HTTP/2.0", Version),
+            ("GET / HTTP/1.2", Version),
+            ("GET /", Malformed),
+            ("GET  / HTTP/1.1", Malformed),
+            ("G\u{e9}T / HTTP/1.1", Malformed),
+            ("GET / http/1.1", Version),
+        ] {
+            assert_eq!(
+                read(&format!("{line}\r\n\r\n")).err(),
+                Some(error),
+                "{line:?}"
+            );
+        }
+        assert_eq!(
+            read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").err(),
+            Some(Framing)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_before_it_is_whole() {
+        assert_eq!(
+            read("GET / HTTP/1.1\nHost: a\n\n").err(),
+            Some(HeadError::Malformed)
+        );
+        assert_eq!(read("\x16\x03\x01\x02").err(), Some(HeadError::Malformed));
+        assert!(
+            read("GET / HTTP/1.1\r\nHo")
+                .expect("so far so good")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_answer_says_what_follows_it() {
+        for (lines, asked, body, keep_alive) in [
+            (
+                "200 OK\r\nContent-Length: 3",
+                Method::GET,
+                Decoder::Length(3),
+                true,
+            ),
+            (
+                "200 OK\r\nContent-Length: 3",
+                Method::HEAD,
+                Decoder::Done,
+                true,
+            ),
+            (
+                "304 X\r\nContent-Length: 3",
+                Method::GET,
+                Decoder::Done,
+                true,
+            ),
+            ("204 X", Method::GET, Decoder::Done, true),
+            ("200 OK", Method::GET, Decoder::UntilClose, false),
+            (
+                "200 OK\r\nConnection: close\r\nContent-Length: 0",
+                Method::GET,
+                Decoder::Done,
+                false,
+            ),
+            (
+                "200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
+                Method::GET,
+                Decoder::Chunked(Chunked::default()),
+                false,
+            ),
+        ] {
+            let text = format!("HTTP/1.1 {lines}\r\n\r\n");
+            let head = answered(&text, asked).expect(lines).expect(lines);
+            assert_eq!(
+                (head.body, head.keep_alive),
+                (body, keep_alive),
+                "{lines:?}"
+            );
+        }
+        let bad = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n";
+        assert_eq!(answered(bad, Method::GET).err(), Some(HeadError::Framing));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_it(input in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = request(&mut BytesMut::from(&input[..]), 100);
+            let _ = answer(&mut BytesMut::from(&input[..]), &Method::GET);
+        }
+
+        #[test]
+        fn lines_come_back_as_they_were(names in prop::collection::vec("[A-Za-z][A-Za-z0-9-]{0,12}", 0..20), value in "[ -~]{0,40}") {
+            let lines: String = names.iter().map(|n| format!("x-{n}: {value}\r\n")).collect();
+            let head = read(&format!("GET / HTTP/1.1\r\n{lines}\r\n")).expect("a head").expect("whole");
+            prop_assert_eq!(head.parts.headers.len(), names.len());
+            for (_, seen) in &head.parts.headers {
+                prop_assert_eq!(seen.as_bytes(), value.trim().as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A caller's connection: read by the loop that waits for its requests, and by whoever reads the body of the request that
+//! is under way. All on one thread, never at the same time.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncWrite as _, ReadBuf};
+
+use super::framing::{BodyError, Decoder, Piece};
+use super::head::{self, HeadError, RequestHead};
+use super::inlet::Inlet;
+use super::outlet::Outlet;
+use super::socket::Socket;
+
+/// What a caller may send ahead of the answer to what it sent before.
+const AHEAD: usize = 64 * 1024;
+
+/// What the socket of a connection has seen, for whoever watches over its time.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Bytes came since it was last cleared.
+    pub bytes: Cell<bool>,
+    /// The caller will send no more.
+    pub closed: Cell<bool>,
+    /// The caller does not take what is written.
+    pub stuck: Cell<bool>,
+}
+
+/// A caller's connection.
+#[derive(Debug)]
+pub struct Wire {
+    inner: RefCell<Inner>,
+    signs: Rc<Signs>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: Socket,
+    inlet: Inlet,
+    outlet: Outlet,
+    body: Decoder,
+    /// The caller waits for a word before it sends its body.
+    expects_continue: bool,
+}
+
+/// Why no request comes.
+#[derive(Debug)]
+pub enum NoRequest {
+    /// The caller is done.
+    Closed,
+    /// The connection broke.
+    Broken,
+    /// What came is no request.
+    Head(HeadError),
+    /// The head is over its bound.
+    TooLarge {
+        /// Its first line alone is.
+        target: bool,
+    },
+}
+
+impl Wire {
+    /// A connection over `socket`.
+    pub fn new(socket: Socket, signs: Rc<Signs>) -> Self {
+        let inner = Inner {
+            socket,
+            inlet: Inlet::default(),
+            outlet: Outlet::default(),
+            body: Decoder::Done,
+            expects_continue: false,
+        };
+        Self {
+            inner: RefCell::new(inner),
+            signs,
+        }
+    }
+
+    /// The next request's head. The one before must be answered and its body read.
+    pub fn poll_head(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: usize,
+        lines: usize,
+    ) -> Poll<Result<RequestHead, NoRequest>> {
+        let inner = &mut *self.inner.borrow_mut();
+        loop {
+            if !inner.inlet.buffer.is_empty() {
+                self.signs.bytes.set(true);
+                match head::request(&mut inner.inlet.buffer, lines) {
+                    Ok(Some(head)) => {
+                        inner.body = head.body.clone();
+                        inner.expects_continue = head.expects_continue;
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(None) if inner.inlet.buffer.len() > bytes => {
+                        let target = memchr::memchr(b'\n', &inner.inlet.buffer).is_none();
+                        return Poll::Ready(Err(NoRequest::TooLarge { target }));
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Err(NoRequest::Head(error))),
+                }
+            }
+            let Poll::Ready(filled) = inner.inlet.poll_fill(&mut inner.socket, cx) else {
+                inner.inlet.rest();
+                return Poll::Pending;
+            };
+            match filled {
+                Ok(0) if inner.inlet.buffer.is_empty() => {
+                    return Poll::Ready(Err(NoRequest::Closed));
+                }
+                Ok(0) => return Poll::Ready(Err(NoRequest::Head(HeadError::Malformed))),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(NoRequest::Broken)),
+            }
+        }
+    }
+
+    /// Watches the caller while its answer is being made: ready only when the connection broke. What it sends ahead is
+    /// kept, up to a bound.
+    pub fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        while inner.body.is_done() && !inner.inlet.is_closed() && inner.inlet.buffer.len() < AHEAD {
+            match ready!(inner.inlet.poll_fill(&mut inner.socket, cx)) {
+                Ok(0) => self.signs.closed.set(true),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whether the request's body has been read to its end.
+    pub fn is_body_done(&self) -> bool {
+        self.inner.borrow().body.is_done()
+    }
+
+    /// Whether nothing has come of a next request.
+    pub fn is_idle(&self) -> bool {
+        self.inner.borrow().inlet.buffer.is_empty()
+    }
+
+    /// Whether the caller waits for a word that it will not get: its body will never come.
+    pub fn awaits_continue(&self) -> bool {
+        self.inner.borrow().expects_continue
+    }
+
+    /// Writes with `write` what goes out next.
+    pub fn put<T>(&self, write: impl FnOnce(&mut Outlet) -> T) -> T {
+        write(&mut self.inner.borrow_mut().outlet)
+    }
+
+    /// Sends all that was put.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let flushed = inner.outlet.poll_flush(&mut inner.socket, cx);
+        self.signs.stuck.set(flushed.is_pending());
+        flushed
+    }
+
+    /// Gives up what an idle connection does not need.
+    pub fn rest(&self) {
+        self.inner.borrow_mut().outlet.rest();
+    }
+
+    /// The next piece of the request's body.
+    pub fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
+        let inner = &mut *self.inner.borrow_mut();
+        loop {
+            let closed = inner.inlet.is_closed();
+            match inner.body.decode(&mut inner.inlet.buffer, closed)? {
+                Piece::More => {}
+                piece => {
+                    inner.expects_continue = false;
+                    return Poll::Ready(Ok(piece));
+                }
+            }
+            if inner.expects_continue {
+                inner
+                    .outlet
+                    .buffer()
+                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                inner.expects_continue = false;
+            }
+            if ready!(inner.outlet.poll_flush(&mut inner.socket, cx)).is_err() {
+                return Poll::Ready(Err(BodyError::Broken));
+            }
+            match ready!(inner.inlet.poll_fill(&mut inner.socket, cx)) {
+                Ok(0) => self.signs.closed.set(true),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(BodyError::Broken)),
+            }
+        }
+    }
+
+    /// Bytes as they are, for a tunnel: first what was read ahead.
+    pub fn poll_raw_read(
+        &self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.inlet.poll_raw(&mut inner.socket, cx, out)
+    }
+
+    /// Bytes as they are, for a tunnel: what was put before must be flushed.
+    pub fn poll_raw_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner.borrow_mut().socket).poll_write(cx, bytes)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner.borrow_mut().socket).poll_shutdown(cx)
+    }
+
+    /// Reads what still comes and forgets it: `Ok(0)` is the end.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.inlet.buffer.clear();
+        inner.inlet.poll_fill(&mut inner.socket, cx)
+    }
+}
+
+/// The body of the request under way on a wire.
+#[derive(Debug)]
+pub struct WireBody {
+    wire: Rc<Wire>,
+    known: Option<u64>,
+    done: bool,
+}
+
+impl WireBody {
+    /// The body of the request whose head was just read.
+    pub fn new(wire: Rc<Wire>) -> Self {
+        let (known, done) = {
+            let inner = wire.inner.borrow();
+            (inner.body.known(), inner.body.is_done())
+        };
+        Self { wire, known, done }
+    }
+}
+
+impl Body for WireBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.wire.poll_body(cx));
+        self.done = !matches!(piece, Ok(Piece::Data(_))) || self.wire.is_body_done();
+        Poll::Ready(match piece {
+            Ok(Piece::Data(data)) => {
+                self.known = self.known.map(|known| known - data.len() as u64);
+                Some(Ok(Frame::data(data)))
+            }
+            Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Piece::End | Piece::More) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.known
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

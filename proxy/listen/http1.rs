@@ -1,0 +1,292 @@
+//! The requests of a connection that speaks HTTP/1.1, one after the other. The whole of a request happens in this one
+//! task: its head is read here, the gate carries it to a version and back, its answer is written here.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use http::{Method, Request, Response, Version, header};
+use http_body::Body as _;
+use tokio::net::TcpStream;
+
+use super::connection::Connection;
+use super::pulse::Order;
+use crate::exchange::{Answer, Peer, refusal};
+use crate::http1::encode::{self, AnswerHead, Framing};
+use crate::http1::head::{HeadError, RequestHead};
+use crate::http1::wire::{NoRequest, Wire, WireBody};
+use crate::record::Reason;
+use crate::upstream::Inbound;
+
+/// What is read of a body that nobody wanted, so that the connection can go on; a longer one ends it.
+const LEFT_OVER: u64 = 64 * 1024;
+/// How long that, and the end of a refused connection, may take.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What the connection goes on with.
+enum Next {
+    /// Another request.
+    Request,
+    /// Its end, told to the caller; what still comes is read for a while, or the kernel would throw the answer away.
+    Close,
+    /// Its end.
+    Gone,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
+    let pulse = &connection.pulse;
+    let wire = Rc::new(Wire::new(stream.into(), pulse.signs()));
+    let leaving = Cell::new(false);
+    let mut requests = pin!(requests(connection, &wire, &peer, &leaving));
+    let order = poll_fn(|cx| {
+        pulse.wake_with(cx.waker());
+        match pulse.take_order() {
+            Some(Order::Leave) => leaving.set(true),
+            Some(order) => return Poll::Ready(Some(order)),
+            None => {}
+        }
+        requests.as_mut().poll(cx).map(|()| None)
+    })
+    .await;
+    if order == Some(Order::SlowHead) {
+        turn_away(connection, &wire, &peer, Reason::SlowRequest).await;
+    }
+}
+
+async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, leaving: &Cell<bool>) {
+    let limits = &connection.listener.limits;
+    loop {
+        let read = poll_fn(|cx| {
+            if leaving.get() && wire.is_idle() {
+                return Poll::Ready(None);
+            }
+            wire.poll_head(cx, limits.header_bytes, limits.header_count)
+                .map(Some)
+        });
+        let head = match read.await {
+            Some(Ok(head)) => head,
+            Some(Err(no_request)) => {
+                if let Some(reason) = reason(&no_request) {
+                    turn_away(connection, wire, peer, reason).await;
+                }
+                return;
+            }
+            None => return,
+        };
+        let under_way = connection.pulse.request();
+        let next = one(connection, wire, peer, head, leaving).await;
+        drop(under_way);
+        match next {
+            Next::Request => wire.rest(),
+            Next::Close => return close(wire).await,
+            Next::Gone => return,
+        }
+    }
+}
+
+/// One request and its answer.
+async fn one(
+    connection: &Connection,
+    wire: &Rc<Wire>,
+    peer: &Rc<Peer>,
+    head: RequestHead,
+    leaving: &Cell<bool>,
+) -> Next {
+    let keep_alive = head.keep_alive;
+    let asked = Asked {
+        is_head: head.parts.method == Method::HEAD,
+        version: head.parts.version,
+    };
+    let request = Request::from_parts(head.parts, Inbound::Http1(WireBody::new(wire.clone())));
+    let answered = {
+        let mut passing = pin!(connection.gate.pass(request, peer));
+        poll_fn(|cx| match passing.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => wire.poll_broken(cx).map(|()| None),
+        })
+        .await
+    };
+    let Some(response) = answered else {
+        return Next::Gone;
+    };
+    let wants_close = response
+        .headers()
+        .get(header::CONNECTION)
+        .is_some_and(|c| c == "close");
+    // A caller that was never told to go on will not send its body: where its next request begins is unknown.
+    let in_step = wire.is_body_done() || !wire.awaits_continue();
+    let stays =
+        keep_alive && in_step && !wants_close && !leaving.get() && !connection.leaving.get();
+    let (sent, stays) = answer(wire, response, asked, stays).await;
+    if sent.is_err() {
+        return Next::Gone;
+    }
+    if !stays {
+        return Next::Close;
+    }
+    if wire.is_body_done() || drain(wire).await {
+        Next::Request
+    } else {
+        Next::Close
+    }
+}
+
+/// What the caller asked, as far as it decides how the answer is written.
+#[derive(Clone, Copy)]
+struct Asked {
+    is_head: bool,
+    version: Version,
+}
+
+/// Writes an answer; whether the connection may go on after it.
+async fn answer(
+    wire: &Rc<Wire>,
+    response: Response<Answer>,
+    asked: Asked,
+    stays: bool,
+) -> (io::Result<()>, bool) {
+    let (mut parts, body) = response.into_parts();
+    if let Answer::Tunnel(tunnel) = body {
+        let head = AnswerHead {
+            parts: &parts,
+            framing: Framing::None,
+            keep_alive: true,
+            caller: asked.version,
+        };
+        wire.put(|out| encode::answer(out.buffer(), head));
+        let sent = poll_fn(|cx| wire.poll_flush(cx)).await;
+        if sent.is_ok() {
+            // Boxed: few connections become tunnels, and every one would pay for the size.
+            Box::pin(tunnel.run(wire.clone())).await;
+        }
+        return (sent, false);
+    }
+    parts.headers.remove(header::CONNECTION);
+    let (framing, stays) = framing(&parts, &body, asked, stays);
+    wire.put(|out| {
+        out.wake();
+        let head = AnswerHead {
+            parts: &parts,
+            framing,
+            keep_alive: stays,
+            caller: asked.version,
+        };
+        encode::answer(out.buffer(), head);
+    });
+    (send_body(wire, body, framing).await, stays)
+}
+
+fn framing(
+    parts: &http::response::Parts,
+    body: &Answer,
+    asked: Asked,
+    stays: bool,
+) -> (Framing, bool) {
+    let told = parts.headers.contains_key(header::CONTENT_LENGTH);
+    let bodiless = asked.is_head
+        || parts.status.is_informational()
+        || matches!(parts.status.as_u16(), 204 | 304);
+    match body.size_hint().exact() {
+        // The length that was told is the version's own, and its body was held to it.
+        _ if told || bodiless => (Framing::None, stays),
+        Some(length) => (Framing::Length(length), stays),
+        None if asked.version == Version::HTTP_11 => (Framing::Chunked, stays),
+        None => (Framing::UntilClose, false),
+    }
+}
+
+/// Sends the head that was put, and the body behind it as it comes.
+async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Result<()> {
+    let mut trailers = None;
+    poll_fn(|cx| {
+        loop {
+            if !wire.put(|out| out.has_room()) {
+                ready!(wire.poll_flush(cx))?;
+            }
+            let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) else {
+                // What is there goes out while the rest is waited for.
+                ready!(wire.poll_flush(cx))?;
+                return wire
+                    .poll_broken(cx)
+                    .map(|()| Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+            };
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if framing == Framing::Chunked => wire.put(|out| out.push_chunk(data)),
+                    Ok(data) => wire.put(|out| out.push(data)),
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+                // What the caller has is not whole, and must not look so: the connection breaks.
+                Some(Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    })
+    .await?;
+    if framing == Framing::Chunked {
+        if !wire.put(|out| out.has_room()) {
+            poll_fn(|cx| wire.poll_flush(cx)).await?;
+        }
+        wire.put(|out| encode::last_chunk(out.buffer(), trailers.as_ref()));
+    }
+    poll_fn(|cx| wire.poll_flush(cx)).await
+}
+
+/// Reads what is left of a request's body, if it is little and comes soon; whether the connection can go on.
+async fn drain(wire: &Wire) -> bool {
+    let mut left = LEFT_OVER;
+    let read = poll_fn(|cx| {
+        while !wire.is_body_done() {
+            match ready!(wire.poll_body(cx)) {
+                Ok(crate::http1::framing::Piece::Data(data)) if data.len() as u64 <= left => {
+                    left -= data.len() as u64;
+                }
+                Ok(crate::http1::framing::Piece::Data(_)) | Err(_) => return Poll::Ready(false),
+                Ok(_) => {}
+            }
+        }
+        Poll::Ready(true)
+    });
+    Box::pin(tokio::time::timeout(LINGER, read))
+        .await
+        .unwrap_or(false)
+}
+
+/// Says that nothing more will be sent, and reads what still comes for a while.
+async fn close(wire: &Wire) {
+    let lingering = async {
+        poll_fn(|cx| wire.poll_shutdown(cx)).await?;
+        while poll_fn(|cx| wire.poll_discard(cx)).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = Box::pin(tokio::time::timeout(LINGER, lingering)).await;
+}
+
+/// Why a caller whose bytes are no request is turned away; `None` where there is nobody to tell.
+fn reason(no_request: &NoRequest) -> Option<Reason> {
+    match no_request {
+        NoRequest::Closed | NoRequest::Broken => None,
+        NoRequest::TooLarge { target: true } => Some(Reason::TargetTooLong),
+        NoRequest::TooLarge { target: false } | NoRequest::Head(HeadError::TooMany) => {
+            Some(Reason::HeaderTooLarge)
+        }
+        NoRequest::Head(HeadError::Malformed) => Some(Reason::Malformed),
+        NoRequest::Head(HeadError::Version) => Some(Reason::HttpVersion),
+        NoRequest::Head(HeadError::Framing) => Some(Reason::Framing),
+        NoRequest::Head(HeadError::Coding) => Some(Reason::TransferCoding),
+    }
+}
+
+async fn turn_away(connection: &Connection, wire: &Wire, peer: &Peer, reason: Reason) {
+    connection.gate.refuse(peer, reason);
+    wire.put(|out| out.buffer().extend_from_slice(&refusal::raw(reason)));
+    let told = poll_fn(|cx| wire.poll_flush(cx));
+    if let Ok(Ok(())) = Box::pin(tokio::time::timeout(LINGER, told)).await {
+        close(wire).await;
+    }
+}

@@ -1,0 +1,288 @@
+//! What a connection is doing, and since when. The connection and its socket note it with plain stores; a sweep of the
+//! worker, a few times a second, ends what has lasted too long. So no request sets a timer for its head or its idleness.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tidegate_config::ListenerTimeouts;
+
+use crate::http1::wire::Signs;
+
+/// Between two sweeps: bounds of listeners are kept to about this.
+pub const SWEEP: Duration = Duration::from_millis(250);
+/// How long a caller that has closed its sending side may wait for its answer. It may be a careful half-close, or
+/// somebody who is gone: only time tells them apart, and the version's work is wasted on the latter.
+const HALF_CLOSED: Duration = Duration::from_secs(2);
+
+/// One connection's state.
+#[derive(Debug)]
+pub struct Pulse {
+    clock: Rc<Clock>,
+    timeouts: ListenerTimeouts,
+    signs: Rc<Signs>,
+    requests: Cell<usize>,
+    /// Since when nothing has been under way.
+    idle: Cell<Instant>,
+    /// Since when a request's head has been coming, as the sweeps saw it.
+    head: Cell<Option<Instant>>,
+    /// Since when nothing could be written, likewise.
+    stuck: Cell<Option<Instant>>,
+    /// Since when the caller has closed its sending side, likewise.
+    closed: Cell<Option<Instant>>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// End when nothing is under way, and take nothing new.
+    Leave,
+    /// A head took too long: say so and end.
+    SlowHead,
+    /// End now.
+    Abort,
+}
+
+/// The worker's idea of now, as fine as the sweep.
+#[derive(Debug)]
+pub struct Clock(Cell<Instant>);
+
+impl Clock {
+    /// Now, roughly.
+    pub fn now(&self) -> Instant {
+        self.0.get()
+    }
+}
+
+impl Pulse {
+    fn new(clock: Rc<Clock>, timeouts: ListenerTimeouts) -> Self {
+        let now = clock.now();
+        Self {
+            clock,
+            timeouts,
+            signs: Rc::default(),
+            requests: Cell::new(0),
+            idle: Cell::new(now),
+            head: Cell::new(None),
+            stuck: Cell::new(None),
+            closed: Cell::new(None),
+            order: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// For the connection's socket.
+    pub fn signs(&self) -> Rc<Signs> {
+        self.signs.clone()
+    }
+
+    /// A request's head is whole; it is under way until the guard is dropped.
+    pub fn request(self: &Rc<Self>) -> UnderWay {
+        self.signs.bytes.set(false);
+        self.head.set(None);
+        self.requests.set(self.requests.get() + 1);
+        UnderWay(self.clone())
+    }
+
+    /// The order to follow, once.
+    pub fn take_order(&self) -> Option<Order> {
+        self.order.take()
+    }
+
+    /// Notes who is to be woken when there is an order.
+    pub fn wake_with(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|k| k.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    /// Gives an order.
+    pub fn order(&self, order: Order) {
+        self.order.set(Some(order));
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What must end by `now`.
+    fn due(&self, now: Instant) -> Option<Order> {
+        let lasted =
+            |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        let busy = self.requests.get() > 0;
+        note(&self.stuck, &self.signs.stuck, now);
+        note(&self.closed, &self.signs.closed, now);
+        if self
+            .stuck
+            .get()
+            .is_some_and(|since| lasted(since, self.timeouts.idle))
+        {
+            return Some(Order::Abort);
+        }
+        if busy {
+            // What comes now may be the next request's head: its time begins when this one has ended.
+            return self
+                .closed
+                .get()
+                .filter(|since| lasted(*since, HALF_CLOSED))
+                .map(|_| Order::Abort);
+        }
+        note(&self.head, &self.signs.bytes, now);
+        if let Some(since) = self.head.get() {
+            return lasted(since, self.timeouts.header).then_some(Order::SlowHead);
+        }
+        lasted(self.idle.get(), self.timeouts.idle).then_some(Order::Leave)
+    }
+}
+
+/// Notes since when a sign has been there.
+fn note(since: &Cell<Option<Instant>>, sign: &Cell<bool>, now: Instant) {
+    match (sign.get(), since.get()) {
+        (true, None) => since.set(Some(now)),
+        (false, Some(_)) => since.set(None),
+        _ => {}
+    }
+}
+
+/// A request under way on a connection.
+#[derive(Debug)]
+pub struct UnderWay(Rc<Pulse>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let pulse = &self.0;
+        pulse.requests.set(pulse.requests.get() - 1);
+        pulse.idle.set(pulse.clock.now());
+    }
+}
+
+/// The pulses of all connections of a worker.
+#[derive(Debug)]
+pub struct Pulses {
+    clock: Rc<Clock>,
+    all: RefCell<Vec<Weak<Pulse>>>,
+}
+
+impl Pulses {
+    /// None yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            clock: Rc::new(Clock(Cell::new(now))),
+            all: RefCell::default(),
+        }
+    }
+
+    /// A new connection's.
+    pub fn add(&self, timeouts: ListenerTimeouts) -> Rc<Pulse> {
+        let pulse = Rc::new(Pulse::new(self.clock.clone(), timeouts));
+        self.all.borrow_mut().push(Rc::downgrade(&pulse));
+        pulse
+    }
+
+    /// Moves the clock and ends what is due.
+    pub fn sweep(&self, now: Instant) {
+        self.clock.0.set(now);
+        self.each(|pulse| {
+            if let Some(order) = pulse.due(now) {
+                pulse.order(order);
+            }
+        });
+    }
+
+    /// Gives every connection the same order.
+    pub fn order(&self, order: Order) {
+        self.each(|pulse| pulse.order(order));
+    }
+
+    fn each(&self, f: impl Fn(&Pulse)) {
+        self.all.borrow_mut().retain(|weak| match weak.upgrade() {
+            Some(pulse) => {
+                f(&pulse);
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: ListenerTimeouts = ListenerTimeouts {
+        header: Duration::from_secs(10),
+        body_idle: Duration::from_secs(30),
+        idle: Duration::from_secs(60),
+    };
+
+    fn after(pulses: &Pulses, start: Instant, seconds: u64) {
+        pulses.sweep(start + Duration::from_secs(seconds));
+    }
+
+    #[test]
+    fn an_idle_connection_leaves_and_a_busy_one_stays() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let (idle, busy) = (pulses.add(TIMEOUTS), pulses.add(TIMEOUTS));
+        let request = busy.request();
+        after(&pulses, start, 61);
+        assert_eq!(
+            (idle.take_order(), busy.take_order()),
+            (Some(Order::Leave), None)
+        );
+        drop(request);
+        after(&pulses, start, 120);
+        assert_eq!(busy.take_order(), None, "idle only since the request ended");
+        after(&pulses, start, 122);
+        assert_eq!(busy.take_order(), Some(Order::Leave));
+    }
+
+    #[test]
+    fn a_head_that_dribbles_is_bounded_as_a_whole() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS);
+        for second in 0..10 {
+            pulse.signs.bytes.set(true);
+            after(&pulses, start, second);
+            assert_eq!(pulse.take_order(), None);
+        }
+        after(&pulses, start, 10);
+        assert_eq!(pulse.take_order(), Some(Order::SlowHead));
+    }
+
+    #[test]
+    fn a_caller_that_takes_nothing_is_cut_off() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS);
+        let _request = pulse.request();
+        pulse.signs.stuck.set(true);
+        after(&pulses, start, 30);
+        pulse.signs.stuck.set(false);
+        after(&pulses, start, 31);
+        pulse.signs.stuck.set(true);
+        after(&pulses, start, 32);
+        after(&pulses, start, 91);
+        assert_eq!(pulse.take_order(), None);
+        after(&pulses, start, 92);
+        assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
+    fn a_caller_that_is_gone_is_not_served_for_long() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS);
+        let _request = pulse.request();
+        pulse.signs.closed.set(true);
+        after(&pulses, start, 0);
+        after(&pulses, start, 1);
+        assert_eq!(pulse.take_order(), None);
+        after(&pulses, start, 2);
+        assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+}

@@ -1,0 +1,303 @@
+//! Control's end of the workers: their threads, the set of open listeners, and how they leave.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_config as config;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::presence::Crowd;
+use super::worker::{Command, Start, Worker};
+use crate::exchange::entry::Log;
+use crate::record::{AccessLog, Ledger};
+use crate::snapshot::Live;
+
+/// Connections that the kernel may hold for a worker that has not accepted them.
+const BACKLOG: i32 = 4096;
+/// Orders that a worker may not have followed yet.
+const COMMANDS: usize = 256;
+/// Between two looks whether the last connection is gone.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The workers and what they listen on.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<Thread>,
+    ledger: Arc<Ledger>,
+    open: Vec<Open>,
+    /// Those that were closed may still have connections.
+    closed: Vec<Arc<Crowd>>,
+    cut: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    commands: mpsc::Sender<Command>,
+    handle: JoinHandle<()>,
+}
+
+/// An address that is listened on.
+#[derive(Debug)]
+struct Open {
+    name: String,
+    configured: SocketAddr,
+    bound: SocketAddr,
+    crowd: Arc<Crowd>,
+    close: watch::Sender<bool>,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {listener:?} cannot bind {address}: {source}")]
+pub struct BindFailure {
+    /// The listener's name.
+    pub listener: String,
+    /// What was wanted.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// An address that was bound and is not listened on yet.
+#[derive(Debug)]
+pub struct Bound {
+    name: String,
+    configured: SocketAddr,
+    bound: SocketAddr,
+    sockets: Vec<std::net::TcpListener>,
+}
+
+impl Workers {
+    /// Starts `count` workers.
+    ///
+    /// # Errors
+    /// Where the system gives no thread or no event queue.
+    pub fn start(
+        count: usize,
+        live: &Live,
+        ledger: &Arc<Ledger>,
+        log: &AccessLog,
+    ) -> io::Result<Self> {
+        let (cut, _) = watch::channel(false);
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let (commands, orders) = mpsc::channel(COMMANDS);
+            let (live, ledger, pen, cut) =
+                (live.clone(), ledger.clone(), log.pen(), cut.subscribe());
+            let runtime = move || {
+                let built = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let runtime = match built {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        tracing::error!(worker = index, %error, "a worker has no event queue and does not start");
+                        return;
+                    }
+                };
+                let log = Log::new(pen);
+                runtime.block_on(Worker::run(Start {
+                    live,
+                    ledger: ledger.worker(index),
+                    log,
+                    commands: orders,
+                    cut,
+                }));
+            };
+            let handle = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(runtime)?;
+            threads.push(Thread { commands, handle });
+        }
+        Ok(Self {
+            threads,
+            ledger: ledger.clone(),
+            open: Vec::new(),
+            closed: Vec::new(),
+            cut,
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Binds the addresses of `wanted` that are not open yet. Nothing changes until [`Workers::listen`].
+    ///
+    /// # Errors
+    /// Every address that cannot be had.
+    pub fn bind(&self, wanted: &[config::Listener]) -> Result<Vec<Bound>, Vec<BindFailure>> {
+        let mut bound = Vec::new();
+        let mut failures = Vec::new();
+        for listener in wanted
+            .iter()
+            .filter(|l| !self.open.iter().any(|o| o.configured == l.address))
+        {
+            match bind_all(listener, self.threads.len()) {
+                Ok(new) => bound.push(new),
+                Err(source) => failures.push(BindFailure {
+                    listener: listener.name.clone(),
+                    address: listener.address,
+                    source,
+                }),
+            }
+        }
+        if failures.is_empty() {
+            Ok(bound)
+        } else {
+            Err(failures)
+        }
+    }
+
+    /// Listens on what was bound and closes what is not wanted any more: queues are served, connections drain.
+    /// Call it when the snapshot that knows the new listeners is in force.
+    pub async fn listen(&mut self, wanted: &[config::Listener], bound: Vec<Bound>) {
+        for new in bound {
+            let (close, closes) = watch::channel(false);
+            let crowd = Arc::new(Crowd::default());
+            let id = self.ledger.listener(&new.name);
+            for (thread, socket) in self.threads.iter().zip(new.sockets) {
+                let command = Command::Listen {
+                    socket,
+                    configured: new.configured,
+                    id,
+                    crowd: crowd.clone(),
+                    close: closes.clone(),
+                };
+                // A worker that has stopped takes no orders: the process is leaving.
+                let _ = thread.commands.send(command).await;
+            }
+            tracing::info!(listener = new.name, address = %new.bound, "listening");
+            self.open.push(Open {
+                name: new.name,
+                configured: new.configured,
+                bound: new.bound,
+                crowd,
+                close,
+            });
+        }
+        let (stay, go): (Vec<_>, Vec<_>) = self
+            .open
+            .drain(..)
+            .partition(|o| wanted.iter().any(|l| l.address == o.configured));
+        self.open = stay;
+        for gone in go {
+            tracing::info!(listener = gone.name, address = %gone.bound, "no longer listening");
+            gone.close.send_replace(true);
+            self.closed.push(gone.crowd);
+        }
+        self.closed.retain(|crowd| crowd.open() > 0);
+        for open in &mut self.open {
+            if let Some(listener) = wanted.iter().find(|l| l.address == open.configured) {
+                open.name.clone_from(&listener.name);
+            }
+        }
+    }
+
+    /// The names and the addresses that are listened on, with the ports that were given.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.open
+            .iter()
+            .map(|o| (o.name.clone(), o.bound))
+            .collect()
+    }
+
+    /// Open connections of all listeners, also of those that were closed.
+    pub fn connections(&self) -> usize {
+        self.open
+            .iter()
+            .map(|o| &o.crowd)
+            .chain(&self.closed)
+            .map(|crowd| crowd.open())
+            .sum()
+    }
+
+    /// Leaving begins: still accepting, but every answer asks its caller to close the connection.
+    pub async fn leave(&self) {
+        self.tell(|| Command::Leave).await;
+    }
+
+    /// No new connections; idle ones close, busy ones after their request.
+    pub async fn close(&mut self) {
+        self.listen(&[], Vec::new()).await;
+        self.tell(|| Command::CloseIdle).await;
+    }
+
+    /// Waits until the last connection is gone, for as long as `patience`; how many are left.
+    pub async fn drained(&self, patience: Duration) -> usize {
+        let end = tokio::time::Instant::now() + patience;
+        while self.connections() > 0 && tokio::time::Instant::now() < end {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.connections()
+    }
+
+    /// Ends everything that is left and the workers with it.
+    pub async fn stop(self) {
+        self.cut.send_replace(true);
+        self.tell(|| Command::Stop).await;
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            threads
+                .into_iter()
+                .map(|t| t.handle.join())
+                .collect::<Vec<_>>()
+        });
+        if joined
+            .await
+            .is_ok_and(|ends| ends.iter().any(Result::is_err))
+        {
+            tracing::error!("a worker had panicked");
+        }
+    }
+
+    async fn tell(&self, command: impl Fn() -> Command) {
+        for thread in &self.threads {
+            let _ = thread.commands.send(command()).await;
+        }
+    }
+}
+
+/// A socket for each worker on one address; the kernel spreads connections over them.
+fn bind_all(listener: &config::Listener, workers: usize) -> io::Result<Bound> {
+    // Without SO_REUSEPORT first: another process on this address must be an error, not a partner.
+    let probe = bind_one(listener.address, false)?;
+    let address = probe.local_addr()?;
+    drop(probe);
+    let sockets = (0..workers)
+        .map(|_| bind_one(address, true))
+        .collect::<io::Result<Vec<_>>>()?;
+    Ok(Bound {
+        name: listener.name.clone(),
+        configured: listener.address,
+        bound: address,
+        sockets,
+    })
+}
+
+fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != std::net::Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.bind(&address.into())?;
+    if shared {
+        socket.listen(BACKLOG)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,36 @@
+//! What happened: every exchange ends here, once.
+//!
+//! Going up the stairs: a worker counts an [`Outcome`] in its own [`WorkerLedger`], which nobody else writes; control
+//! reads the sums of all workers from the [`Ledger`] when somebody asks, and [`Metrics`] prints them. Lines about
+//! single requests go to the [`AccessLog`], whose thread does the writing, so that no request waits for a disk.
+//!
+//! - `outcome`: how an exchange ended, and whose fault it was
+//! - `reason`: why the proxy refuses, in one table
+//! - `ids`: small numbers for the names of the configuration
+//! - `tally`: the counts of one version
+//! - `ledger`: all counts, over all workers
+//! - `worker`: the end that a worker writes
+//! - `observed`: the promise that an exchange is counted once
+//! - `metrics`: the page that Prometheus reads; `process` is its part about the process
+//! - `access_log`: a JSON line a request
+
+mod access_log;
+mod ids;
+mod ledger;
+mod metrics;
+mod observed;
+mod outcome;
+mod process;
+mod reason;
+mod tally;
+mod worker;
+
+pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog};
+pub use ids::{ListenerId, RouteId, VersionId};
+pub use ledger::Ledger;
+pub use metrics::{EndpointHealth, Metrics};
+pub use observed::Recorder;
+pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
+pub use reason::Reason;
+pub use tally::{BOUNDS, Totals};
+pub use worker::{Series, WorkerLedger};

@@ -1,0 +1,262 @@
+//! What is sent to a version: nothing, a whole buffer, or the caller's body as it comes, held to the listener's limits.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::idle::Idle;
+use crate::http1::wire::WireBody;
+
+/// A request's body as its caller sends it.
+#[derive(Debug)]
+pub enum Inbound {
+    /// Over HTTP/1.1.
+    Http1(WireBody),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
+/// The caller's body broke off; who reads it needs to know no more.
+#[derive(Debug)]
+pub struct BrokeOff;
+
+impl Inbound {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        match self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| BrokeOff),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| BrokeOff),
+        }
+    }
+
+    /// Whether nothing follows.
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    /// How much follows.
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A request's body on its way out.
+#[derive(Debug)]
+pub enum Outbound {
+    /// No body.
+    Empty,
+    /// All of it at hand, so that it can be sent again.
+    Whole(Bytes),
+    /// As it comes.
+    Stream(Box<Upload>),
+}
+
+/// The caller's body, passed on piece by piece.
+#[derive(Debug)]
+pub struct Upload {
+    inner: Inbound,
+    left: u64,
+    idle: Idle,
+    watch: Rc<UploadWatch>,
+    /// Trailers that do not go on, beside `NEVER_TRAILERS`.
+    stripped: Option<Arc<[HeaderName]>>,
+}
+
+/// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1).
+const NEVER_TRAILERS: [HeaderName; 12] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::FORWARDED,
+];
+
+/// What became of an upload, for whoever must find out whose fault a broken request was.
+#[derive(Debug, Default)]
+pub struct UploadWatch {
+    state: Cell<UploadState>,
+    bytes: Cell<u64>,
+    waiting: Cell<bool>,
+}
+
+/// Where an upload stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UploadState {
+    /// Not all of it has come.
+    #[default]
+    Open,
+    /// All of it was passed on.
+    Complete,
+    /// The caller broke it off.
+    Broken,
+    /// It grew over the limit.
+    TooLarge,
+    /// The caller sent nothing for too long.
+    Stalled,
+}
+
+impl UploadWatch {
+    /// Where it stands.
+    pub fn state(&self) -> UploadState {
+        self.state.get()
+    }
+
+    /// There is no body, or all of it is at hand.
+    pub fn complete(&self) {
+        self.state.set(UploadState::Complete);
+    }
+
+    /// Whether the version has asked for more than the caller has sent.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// Bytes passed on so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+}
+
+/// Why an upload ended early. The text goes to nobody: [`UploadWatch`] tells.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller's body ended early: {0:?}")]
+pub struct UploadError(UploadState);
+
+impl Outbound {
+    /// The same once more, where it can be had.
+    pub fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`.
+    pub fn stream(
+        inner: Inbound,
+        limit: Option<u64>,
+        idle: Duration,
+        watch: Rc<UploadWatch>,
+        stripped: Option<Arc<[HeaderName]>>,
+    ) -> Self {
+        let left = limit.unwrap_or(u64::MAX);
+        Self::Stream(Box::new(Upload {
+            inner,
+            left,
+            idle: Idle::new(Some(idle)),
+            watch,
+            stripped,
+        }))
+    }
+}
+
+impl Upload {
+    /// What may not stand in a head may not stand behind a body.
+    fn strip(&self, trailers: &mut HeaderMap) {
+        for name in &NEVER_TRAILERS {
+            trailers.remove(name);
+        }
+        if let Some(stripped) = &self.stripped {
+            let own = |name: &HeaderName| {
+                let plain = name.as_str().replace('_', "-");
+                plain.starts_with("x-tidegate-")
+                    || plain.starts_with("x-forwarded-")
+                    || stripped.iter().any(|s| s.as_str() == plain)
+            };
+            let doomed: Vec<HeaderName> = trailers.keys().filter(|n| own(n)).cloned().collect();
+            for name in doomed {
+                trailers.remove(name);
+            }
+        }
+    }
+
+    fn end(&self, state: UploadState) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        self.watch.state.set(state);
+        Poll::Ready(Some(Err(UploadError(state))))
+    }
+}
+
+impl Body for Outbound {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let upload = match &mut *self {
+            Self::Empty => return Poll::Ready(None),
+            Self::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Self::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(upload) => upload,
+        };
+        let Poll::Ready(frame) = upload.inner.poll(cx) else {
+            upload.watch.waiting.set(true);
+            ready!(upload.idle.poll_pending(cx));
+            return upload.end(UploadState::Stalled);
+        };
+        upload.idle.progress();
+        upload.watch.waiting.set(false);
+        match frame {
+            None => {
+                upload.watch.state.set(UploadState::Complete);
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => upload.end(UploadState::Broken),
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    upload.strip(trailers);
+                }
+                if let Some(data) = frame.data_ref() {
+                    let len = data.len() as u64;
+                    let Some(left) = upload.left.checked_sub(len) else {
+                        return upload.end(UploadState::TooLarge);
+                    };
+                    upload.left = left;
+                    upload.watch.bytes.set(upload.watch.bytes.get() + len);
+                }
+                if upload.inner.is_end_stream() {
+                    upload.watch.state.set(UploadState::Complete);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(upload) => upload.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(upload) => upload.inner.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One try: a request over one leased connection, up to the head of its answer; and the body that follows.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, request, response};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::connect::ConnectError;
+use super::pool::Link;
+use super::{Lease, Outbound};
+use crate::http1::framing::{BodyError, Piece};
+use crate::record::FailureKind;
+
+/// A try that brought no answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// What happened.
+    pub kind: FailureKind,
+    /// The body, where not a byte of the request left the proxy: it can be sent elsewhere without asking what it does.
+    pub unsent: Option<Outbound>,
+}
+
+impl Unanswered {
+    /// Something of the request may have reached the version.
+    pub fn after_sending(kind: FailureKind) -> Self {
+        Self { kind, unsent: None }
+    }
+}
+
+impl From<ConnectError> for FailureKind {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused => Self::Connect,
+            ConnectError::TimedOut => Self::ConnectTimeout,
+            ConnectError::Overflow => Self::PoolFull,
+        }
+    }
+}
+
+/// Sends a request over a lease that is connected and waits for the head of the answer; its body comes over the lease.
+///
+/// # Errors
+/// [`Unanswered`].
+pub async fn forward(
+    lease: &mut Lease,
+    head: &request::Parts,
+    body: Outbound,
+) -> Result<(response::Parts, Option<Incoming>), Unanswered> {
+    match lease.link() {
+        Link::Http1(connection) => connection
+            .ask(head, body)
+            .await
+            .map(|answer| (answer, None)),
+        Link::H2c(shared) => {
+            let mut sender = shared.sender();
+            let request = Request::from_parts(head.clone(), body);
+            // Boxed: rare beside HTTP/1.1, and every request would pay for its size.
+            match Box::pin(sender.try_send_request(request)).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    Ok((head, Some(body)))
+                }
+                Err(mut error) => {
+                    tracing::debug!(error = ?error.error(), "a try failed");
+                    let unsent = error.take_message().map(Request::into_body);
+                    Err(Unanswered {
+                        kind: FailureKind::Reset,
+                        unsent,
+                    })
+                }
+            }
+        }
+        Link::None => Err(Unanswered {
+            kind: FailureKind::Connect,
+            unsent: Some(body),
+        }),
+    }
+}
+
+/// An answer's body as it comes from a version, with the lease that it comes over.
+#[derive(Debug)]
+pub struct Inflow {
+    lease: Lease,
+    http2: Option<Incoming>,
+}
+
+impl Inflow {
+    /// The body of an answer whose head has come.
+    pub fn new(lease: Lease, http2: Option<Incoming>) -> Self {
+        Self { lease, http2 }
+    }
+
+    /// The lease.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The body has ended well: the connection may serve the next request.
+    pub fn release(self) {
+        self.lease.release();
+    }
+
+    /// The lease alone, for a tunnel.
+    pub fn into_lease(self) -> Lease {
+        self.lease
+    }
+
+    /// The next frame.
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
+        if let Some(incoming) = &mut self.http2 {
+            return Pin::new(incoming).poll_frame(cx).map(|frame| {
+                frame.map(|frame| {
+                    frame.map_err(|error| {
+                        tracing::debug!(?error, "an answer broke off");
+                        FailureKind::Reset
+                    })
+                })
+            });
+        }
+        let Link::Http1(connection) = self.lease.link() else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(match ready!(connection.poll_body(cx)) {
+            Ok(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Piece::End | Piece::More) => None,
+            Err(BodyError::Malformed) => Some(Err(FailureKind::Garbage)),
+            Err(BodyError::Incomplete) => Some(Err(FailureKind::Truncated)),
+            Err(BodyError::Broken) => Some(Err(FailureKind::Reset)),
+        })
+    }
+
+    /// Whether nothing follows.
+    pub fn is_end_stream(&self) -> bool {
+        match (&self.http2, self.lease.peek()) {
+            (Some(incoming), _) => incoming.is_end_stream(),
+            (None, Link::Http1(connection)) => connection.is_body_done(),
+            (None, _) => true,
+        }
+    }
+
+    /// How much follows.
+    pub fn size_hint(&self) -> SizeHint {
+        match (&self.http2, self.lease.peek()) {
+            (Some(incoming), _) => incoming.size_hint(),
+            (None, Link::Http1(connection)) => connection
+                .body_length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            (None, _) => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! How bytes go out.
+//!
+//! - [`endpoint`]: one machine; its health and its connections, shared by all workers
+//! - [`version`]: one release of a service: its endpoints and how to reach them
+//! - [`connect`]: a new connection: socket, bound, HTTP handshake
+//! - [`pool`]: one worker's connections to one endpoint
+//! - [`balance`]: which endpoint of a version takes the next request
+//! - [`body`]: what is sent: the caller's body under its limits
+//! - [`http1`]: a connection that speaks HTTP/1.1
+//! - [`idle`]: a bound on silence
+//! - [`probe`]: asks endpoints on a schedule whether they are well
+//! - [`forward`]: one try: send, wait for the head, tell what failed; and the body that follows
+
+pub mod balance;
+pub mod body;
+pub mod connect;
+pub mod endpoint;
+pub mod forward;
+pub mod http1;
+pub mod idle;
+pub mod pool;
+pub mod probe;
+pub mod version;
+
+pub use balance::Balancer;
+pub use body::{Inbound, Outbound};
+pub use endpoint::Endpoint;
+pub use forward::{Inflow, forward};
+pub use pool::{Lease, Pool, Pools};
+pub use version::Version;
