@@ -35,19 +35,34 @@ const EXERCISES: &[(&str, Exercise)] = &[
 
 fn quickstart(stage: &Stage) {
     let share = stage.share("x-user-id: {}", "v2", 1000);
-    assert!((6.0..=14.0).contains(&share), "one request in ten, here {share} %");
+    assert!(
+        (6.0..=14.0).contains(&share),
+        "one request in ten, here {share} %"
+    );
 }
 
 fn by_user(stage: &Stage) {
     let share = stage.share("x-user-id: {}", "v2", 3000);
-    assert!((17.0..=23.0).contains(&share), "one user in five, here {share} %");
+    assert!(
+        (17.0..=23.0).contains(&share),
+        "one user in five, here {share} %"
+    );
     assert_eq!(stage.version(&["x-user-id: alice"]), "v2");
     for user in ["a", "b", "c", "d", "e", "f"] {
         let header = format!("x-user-id: {user}");
         let first = stage.version(&[&header]);
-        assert!((0..5).all(|_| stage.version(&[&header]) == first), "{user} stays");
+        assert!(
+            (0..5).all(|_| stage.version(&[&header]) == first),
+            "{user} stays"
+        );
     }
-    assert!(stage.connect().get("/", &[]).header("set-cookie").starts_with("tidegate_id="));
+    assert!(
+        stage
+            .connect()
+            .get("/", &[])
+            .header("set-cookie")
+            .starts_with("tidegate_id=")
+    );
 }
 
 fn by_header(stage: &Stage) {
@@ -59,17 +74,34 @@ fn by_header(stage: &Stage) {
 }
 
 fn by_region(stage: &Stage) {
-    for (region, version) in [("SE", "v2"), ("NO", "v2"), ("US", "v1"), ("US-CA", "v1"), ("JP", "v1")] {
-        assert_eq!(stage.version(&[&format!("x-region: {region}")]), version, "{region}");
+    for (region, version) in [
+        ("SE", "v2"),
+        ("NO", "v2"),
+        ("US", "v1"),
+        ("US-CA", "v1"),
+        ("JP", "v1"),
+    ] {
+        assert_eq!(
+            stage.version(&[&format!("x-region: {region}")]),
+            version,
+            "{region}"
+        );
     }
     assert_eq!(stage.version(&[]), "v1");
     let europe = stage.version(&["x-region: DE"]);
-    assert_eq!(stage.version(&["x-region: FR"]), europe, "by the client's address, which is one here");
+    assert_eq!(
+        stage.version(&["x-region: FR"]),
+        europe,
+        "by the client's address, which is one here"
+    );
 }
 
 fn blue_green(stage: &Stage) {
     let answer = stage.connect().get("/", &[]);
-    assert_eq!((answer.version(), answer.header("x-served-by")), ("blue", "blue"));
+    assert_eq!(
+        (answer.version(), answer.header("x-served-by")),
+        ("blue", "blue")
+    );
     assert_eq!(stage.version(&["x-preview: green"]), "green");
     stage.rewrite("to: blue ", "to: green ");
     assert_eq!(stage.version(&[]), "green");
@@ -80,13 +112,25 @@ fn blue_green(stage: &Stage) {
 fn grpc(stage: &Stage) {
     let mut client = H2Client::open(stage.proxy.address(&stage.listener));
     let mut call = |target: &str, tenant: &str| {
-        let headers = ["content-type: application/grpc", "te: trailers", &format!("x-tenant: {tenant}")];
+        let headers = [
+            "content-type: application/grpc",
+            "te: trailers",
+            &format!("x-tenant: {tenant}"),
+        ];
         let answer = client.request("POST", target, &headers, &grpc_frame(b"hello"));
-        assert_eq!((answer.status, answer.trailers.get("grpc-status")), (200, Some("0")));
+        assert_eq!(
+            (answer.status, answer.trailers.get("grpc-status")),
+            (200, Some("0"))
+        );
         answer.version().to_owned()
     };
-    let candidates = (0..300).filter(|n| call("/catalog.v1.Catalog/Find", &format!("t{n}")) == "v2").count();
-    assert!((12..=50).contains(&candidates), "one tenant in ten, here {candidates} of 300");
+    let candidates = (0..300)
+        .filter(|n| call("/catalog.v1.Catalog/Find", &format!("t{n}")) == "v2")
+        .count();
+    assert!(
+        (12..=50).contains(&candidates),
+        "one tenant in ten, here {candidates} of 300"
+    );
     assert!((0..20).all(|n| call("/other.v1.Other/Get", &format!("t{n}")) == "v1"));
 }
 
@@ -94,16 +138,26 @@ fn websocket(stage: &Stage) {
     let address = stage.proxy.address(&stage.listener);
     let mut open: Vec<_> = (0..40)
         .map(|n| {
-            let cookie = format!("tidegate_id={}", "0123456789abcdef".repeat(2).replace('f', &n.to_string()));
+            let cookie = format!(
+                "tidegate_id={}",
+                "0123456789abcdef".repeat(2).replace('f', &n.to_string())
+            );
             let mut socket = WebSocket::open(address, "/socket", &[("cookie", &cookie)]);
             (socket.say("who"), socket)
         })
         .collect();
     let on_v2 = open.iter().filter(|(said, _)| said == "v2:who").count();
-    assert!((2..=22).contains(&on_v2), "a quarter of the users, here {on_v2} of 40");
+    assert!(
+        (2..=22).contains(&on_v2),
+        "a quarter of the users, here {on_v2} of 40"
+    );
     stage.rewrite("v2: 25%, v1: 75%", "v2: 0%, v1: 100%");
     for (said, socket) in &mut open {
-        assert_eq!(socket.say("who"), *said, "each stays where it is for its whole life");
+        assert_eq!(
+            socket.say("who"),
+            *said,
+            "each stays where it is for its whole life"
+        );
     }
     assert_eq!(stage.connect().get("/page", &[]).version(), "v1");
 }
@@ -112,23 +166,43 @@ fn sidecar(stage: &Stage) {
     let mut conn = stage.connect();
     let mut ask = |user: usize| {
         let user = format!("x-user-id: {user}");
-        conn.get("/", &["Host: stock.internal", &user, "x-tidegate-lane: kept"])
+        conn.get(
+            "/",
+            &["Host: stock.internal", &user, "x-tidegate-lane: kept"],
+        )
     };
     let echo = Echo::of(&ask(1));
-    assert_eq!((echo.header("x-user-id"), echo.header("x-tidegate-lane")), ("1", "kept"), "it strips nothing");
+    assert_eq!(
+        (echo.header("x-user-id"), echo.header("x-tidegate-lane")),
+        ("1", "kept"),
+        "it strips nothing"
+    );
     let candidates = (0..2000).filter(|n| ask(*n).version() == "v2").count();
-    assert!((60..=140).contains(&candidates), "one user in twenty, here {candidates} of 2 000");
+    assert!(
+        (60..=140).contains(&candidates),
+        "one user in twenty, here {candidates} of 2 000"
+    );
     assert_eq!(stage.connect().get("/", &["Host: elsewhere"]).status, 404);
-    let mut client = H2Client::open(stage.proxy.address(&stage.listener)).with_authority("a.stock.internal");
+    let mut client =
+        H2Client::open(stage.proxy.address(&stage.listener)).with_authority("a.stock.internal");
     assert_eq!(client.get("/", &["x-user-id: 1"]).status, 200);
 }
 
 fn weight(stage: &Stage) {
     let share = stage.share("x-user-id: {}", "v2", 2000);
-    assert!((3.0..=7.0).contains(&share), "one request in twenty, here {share} %");
-    stage.rewrite("v1: 94.995%, v2: 5%, v3: 0.005%", "v1: 20%, v2: 5%, v3: 75%");
+    assert!(
+        (3.0..=7.0).contains(&share),
+        "one request in twenty, here {share} %"
+    );
+    stage.rewrite(
+        "v1: 94.995%, v2: 5%, v3: 0.005%",
+        "v1: 20%, v2: 5%, v3: 75%",
+    );
     let share = stage.share("x-user-id: {}", "v3", 500);
-    assert!((65.0..=85.0).contains(&share), "after an edit of the weights, here {share} %");
+    assert!(
+        (65.0..=85.0).contains(&share),
+        "after an edit of the weights, here {share} %"
+    );
 }
 
 fn files() -> Vec<PathBuf> {

@@ -446,7 +446,10 @@ fn answers_are_never_mixed_however_the_version_misbehaves() {
                 2 => {
                     // In one piece: what arrives after the next request was sent nobody can tell apart.
                     let body = echo.json();
-                    let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    let whole = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
                     scene.write(whole + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")?;
                 }
                 3 => {

@@ -204,7 +204,8 @@ impl H2Client {
 
     /// Lets the connection run for a while, so that pings are answered and frames arrive.
     pub fn idle(&self, wait: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(wait).await });
+        self.runtime
+            .block_on(async { tokio::time::sleep(wait).await });
     }
 }
 

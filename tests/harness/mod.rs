@@ -21,7 +21,7 @@ pub use clients::installed;
 pub use h2c::{H2Client, grpc_frame};
 pub use load::{Load, Record, each_request, failures};
 pub use metrics::Metrics;
-pub use origin::{Origin, SeenByOrigin, bare_cr};
+pub use origin::{Origin, SeenByOrigin, bare_cr, write_in_pieces};
 pub use proxy::{Launch, Proxy, command};
 pub use rustix::process::Signal;
 pub use scripted::Scripted;

@@ -28,6 +28,7 @@ struct Record {
     close: bool,
     early: bool,
     used: bool,
+    in_pieces: bool,
     seen: SeenByOrigin,
 }
 
@@ -93,6 +94,11 @@ impl Origin {
             early,
             ..Record::default()
         };
+    }
+
+    /// The next reply goes out a few bytes at a time.
+    pub fn in_pieces(&self, in_pieces: bool) {
+        self.stage.record().in_pieces = in_pieces;
     }
 
     /// Closes every connection that is open.
@@ -161,14 +167,22 @@ fn serve(reader: &mut Reader<TcpStream>, stage: &Stage) -> io::Result<()> {
             body,
         };
         request.head += "\r\n";
-        let (reply, close) = {
+        let (reply, close, in_pieces) = {
             let mut record = stage.record();
             record.seen.requests.push(request);
             let first = !std::mem::replace(&mut record.used, true);
-            (record.reply.clone().filter(|_| first), record.close)
+            (
+                record.reply.clone().filter(|_| first),
+                record.close,
+                record.in_pieces,
+            )
         };
         if let Some(reply) = reply {
-            reader.stream.write_all(&reply)?;
+            if in_pieces {
+                write_in_pieces(&mut reader.stream, &reply)?;
+            } else {
+                reader.stream.write_all(&reply)?;
+            }
             if close {
                 std::thread::sleep(Duration::from_millis(20));
                 let _ = reader.stream.shutdown(Shutdown::Both);
@@ -372,6 +386,19 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
         return None;
     }
     usize::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()
+}
+
+/// Writes a few bytes at a time, with a moment between, so that the peer reads them apart; at most some hundred pieces.
+pub fn write_in_pieces(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    let size = bytes.len().div_ceil(600).max(1);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = (size + fastrand::usize(..=2 * size)).min(rest.len());
+        stream.write_all(&rest[..n])?;
+        rest = &rest[n..];
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }
 
 pub fn bare_cr(bytes: &[u8]) -> bool {
