@@ -5,6 +5,8 @@
 mod h1;
 /// HTTP/2 in, HTTP/1.1 out: the places where a downgrade goes wrong.
 mod h2;
+/// Both with bytes changed at random.
+mod mutations;
 /// The letter of an answer, as a strict client reads it.
 mod parse;
 

@@ -892,3 +892,139 @@ fn protocols_that_a_listener_does_not_speak_are_refused() {
         "an upgrade to HTTP/2 is never taken up"
     );
 }
+
+/// One request of a random conversation: its bytes, and what the answer must show.
+struct Exchange {
+    bytes: Vec<u8>,
+    method: &'static str,
+    target: String,
+    body: Vec<u8>,
+    answer: Option<usize>,
+}
+
+#[test]
+fn any_well_formed_conversation_passes_unharmed() {
+    let ways = Ways::open();
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut chance = fastrand::Rng::with_seed(seed);
+    for conversation in 0..60 {
+        let exchanges: Vec<_> = (0..chance.usize(1..12))
+            .map(|n| exchange(n, &mut chance))
+            .collect();
+        let mut conn = ways.proxy.connect();
+        let mut writer = conn.reader.stream.try_clone().unwrap();
+        let all: Vec<u8> = exchanges.iter().flat_map(|e| e.bytes.clone()).collect();
+        let mut cuts = chance.clone();
+        chance.u64(..);
+        let sending = std::thread::spawn(move || {
+            let (mut rest, big) = (all.as_slice(), cuts.bool());
+            while !rest.is_empty() {
+                let n = cuts
+                    .usize(1..if big { 50_000 } else { 700 })
+                    .min(rest.len());
+                if std::io::Write::write_all(&mut writer, &rest[..n]).is_err() {
+                    return;
+                }
+                rest = &rest[n..];
+                if cuts.u8(..20) == 0 {
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            }
+        });
+        for (n, exchange) in exchanges.iter().enumerate() {
+            let what = format!(
+                "seed {seed}, conversation {conversation}, exchange {n}: {} {}",
+                exchange.method, exchange.target
+            );
+            let answer = conn
+                .reader
+                .answer(exchange.method == "HEAD")
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+            match exchange.answer {
+                _ if exchange.method == "HEAD" => {}
+                Some(length) => assert!(
+                    answer.body == pattern(length),
+                    "{what}: {} bytes",
+                    answer.body.len()
+                ),
+                None => {
+                    let echo = Echo::of(&answer);
+                    assert_eq!(
+                        (echo.method.as_str(), &echo.target),
+                        (exchange.method, &exchange.target),
+                        "{what}"
+                    );
+                    assert_eq!(
+                        (echo.length, echo.hash),
+                        (exchange.body.len(), hash(&exchange.body)),
+                        "{what}"
+                    );
+                }
+            }
+        }
+        sending.join().unwrap();
+    }
+}
+
+/// A request with a random framing that asks for an answer with a random framing.
+fn exchange(n: usize, chance: &mut fastrand::Rng) -> Exchange {
+    let method = ["GET", "POST", "PUT", "DELETE", "HEAD"][chance.usize(..5)];
+    let out = ["h1", "h2"][chance.usize(..2)];
+    let answer = chance.bool().then(|| size(chance));
+    let mut target = format!("/{out}/{n}");
+    if let Some(length) = answer {
+        target += &format!("?bytes={length}");
+        if out == "h1" && chance.bool() {
+            target += &format!("&chunks={}", chance.usize(1..9));
+        }
+        if chance.u8(..4) == 0 {
+            target += "&trailers=1";
+        }
+        if out == "h1" && chance.u8(..6) == 0 {
+            target += "&close=1";
+        }
+    }
+    let body = if chance.bool() && method != "HEAD" {
+        pattern(size(chance))
+    } else {
+        Vec::new()
+    };
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: t\r\n").into_bytes();
+    if chance.bool() && method != "HEAD" {
+        bytes.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+        let mut rest = body.as_slice();
+        while !rest.is_empty() {
+            let n = chance.usize(1..20_000).min(rest.len());
+            bytes.extend(format!("{n:x}\r\n").bytes());
+            bytes.extend_from_slice(&rest[..n]);
+            bytes.extend(b"\r\n");
+            rest = &rest[n..];
+        }
+        bytes.extend_from_slice(if chance.bool() {
+            b"0\r\n\r\n"
+        } else {
+            b"0\r\nx-sum: 1\r\n\r\n"
+        });
+    } else {
+        if !body.is_empty() || matches!(method, "POST" | "PUT") {
+            bytes.extend(format!("Content-Length: {}\r\n", body.len()).bytes());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend_from_slice(&body);
+    }
+    Exchange {
+        bytes,
+        method,
+        target,
+        body,
+        answer,
+    }
+}
+
+fn size(chance: &mut fastrand::Rng) -> usize {
+    [
+        0, 1, 2, 100, 4095, 4096, 8192, 16_384, 65_535, 65_536, 200_000,
+    ][chance.usize(..11)]
+}

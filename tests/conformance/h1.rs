@@ -52,13 +52,13 @@ struct Document {
 }
 
 #[derive(Deserialize)]
-struct Case {
-    id: String,
+pub(super) struct Case {
+    pub(super) id: String,
     title: String,
     level: String,
-    send: Value,
+    pub(super) send: Value,
     expect: Expect,
-    origin: Option<String>,
+    pub(super) origin: Option<String>,
     #[serde(default)]
     origin_close: bool,
     two_phase: Option<String>,
@@ -149,7 +149,7 @@ fn it_makes_no_difference_how_the_bytes_are_cut_into_pieces() {
     judge_all(&cases, &run_all(&cases, Pace::Pieces));
 }
 
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let document: Document =
         serde_json::from_str(include_str!("h1_cases.json")).expect("the cases are JSON");
     document.cases
@@ -185,7 +185,7 @@ fn run_all(cases: &[Case], pace: Pace) -> BTreeMap<String, Outcome> {
     outcomes.into_inner().unwrap()
 }
 
-fn lanes(origins: &[Origin]) -> Site {
+pub(super) fn lanes(origins: &[Origin]) -> Site {
     let (mut listeners, mut services, mut routes) = (String::new(), String::new(), String::new());
     for (n, origin) in origins.iter().enumerate() {
         listeners += &format!("\n  - {{ name: in{n}, address: \"127.0.0.{}:0\" }}", n + 1);
@@ -280,7 +280,7 @@ fn run(case: &Case, pace: Pace, address: SocketAddr, origin: &Origin) -> Outcome
 }
 
 /// `{{rep:X:N}}` is X repeated N times; each character is one byte.
-fn expand(text: &str) -> Vec<u8> {
+pub(super) fn expand(text: &str) -> Vec<u8> {
     let mut text = text.to_owned();
     while let Some(start) = text.find("{{rep:") {
         let body = &text[start + 6..];
@@ -302,13 +302,13 @@ fn expand(text: &str) -> Vec<u8> {
 }
 
 /// A client that reads while it writes.
-struct Talk {
+pub(super) struct Talk {
     stream: TcpStream,
     heard: Arc<Mutex<(Vec<u8>, bool)>>,
 }
 
 impl Talk {
-    fn open(address: SocketAddr) -> std::io::Result<Self> {
+    pub(super) fn open(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(Duration::from_secs(5)))?;
@@ -327,7 +327,7 @@ impl Talk {
         Ok(Self { stream, heard })
     }
 
-    fn now(&self) -> (Vec<u8>, bool) {
+    pub(super) fn now(&self) -> (Vec<u8>, bool) {
         self.heard.lock().unwrap().clone()
     }
 
@@ -336,7 +336,7 @@ impl Talk {
         (heard.0.len(), heard.1)
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub(super) fn send(&mut self, bytes: &[u8]) {
         // A peer that refuses early closes while we write; its answer is what counts.
         let _ = self.stream.write_all(bytes);
     }
@@ -350,7 +350,7 @@ impl Talk {
     }
 
     /// Until the connection closes, every answer is complete and a moment has passed, or the window ends.
-    fn wait(&self, window: Duration, head: bool) {
+    pub(super) fn wait(&self, window: Duration, head: bool) {
         let (mut end, start) = (Instant::now() + window, Instant::now());
         let (mut size, mut settled) = (0, false);
         while Instant::now() < end {
