@@ -1,0 +1,278 @@
+//! The load: clients that ask again as soon as they are answered, in one thread with the origins.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::clients::Clients;
+use crate::origin::Origins;
+use crate::poll::{Happening, Poll, Whose};
+use crate::workload::{Requests, Workload};
+
+/// No answer for so long, and the run has failed. Longer than anything but a stuck proxy takes, valgrind included.
+const STUCK: Duration = Duration::from_secs(10);
+/// What is under way at the end of a run has so long to finish, so that the next run meets a quiet proxy.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// Read at a time; large, so that megabytes do not cost the load more than the proxy.
+const READ_BUFFER: usize = 256 * 1024;
+/// Latencies of one run; room for all that a core can answer in a few seconds.
+const LATENCIES: usize = 2_000_000;
+
+/// Set when the process was told to stop.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// This process's half of every run: its sockets and the origins.
+pub(crate) struct Bench {
+    poll: Poll,
+    pub(crate) origins: Origins,
+    happenings: Vec<Happening>,
+    buffer: Vec<u8>,
+}
+
+/// What the connections of a run share: what to ask next, and what came of it.
+pub(crate) struct Round {
+    pub(crate) requests: Requests,
+    /// Each connection asks once.
+    pub(crate) one_each: bool,
+    phase: Phase,
+    counting: bool,
+    under_way: usize,
+    /// Requests that may still be begun.
+    budget: u64,
+    answers: u64,
+    /// Nanoseconds; capped at four seconds.
+    latencies: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Whoever is answered asks again.
+    Going,
+    /// Nobody asks, everybody stays.
+    Resting,
+    /// Nobody asks any more, and a connection may end.
+    Closing,
+}
+
+impl Round {
+    fn new(requests: Requests, budget: u64, one_each: bool) -> Self {
+        Self {
+            requests,
+            one_each,
+            phase: Phase::Going,
+            counting: false,
+            under_way: 0,
+            budget,
+            answers: 0,
+            latencies: Vec::new(),
+        }
+    }
+
+    /// Whether more requests may be begun.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.phase == Phase::Going && self.budget > 0
+    }
+
+    /// Whether a connection may end without being missed.
+    pub(crate) fn closes(&self) -> bool {
+        self.phase == Phase::Closing
+    }
+
+    /// A request is begun now; `None` once the run is over.
+    pub(crate) fn begin(&mut self) -> Option<Instant> {
+        if !self.goes_on() {
+            return None;
+        }
+        self.budget -= 1;
+        self.under_way += 1;
+        Some(Instant::now())
+    }
+
+    /// The answer to a request has arrived whole.
+    pub(crate) fn finish(&mut self, began: Instant) {
+        self.under_way -= 1;
+        self.answers += 1;
+        if self.counting && self.latencies.len() < LATENCIES {
+            self.latencies
+                .push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// What a measured stretch of load showed.
+pub(crate) struct Stretch {
+    /// Answers, each with status 200 and its whole body.
+    pub(crate) answers: u64,
+    /// How long it lasted.
+    pub(crate) lasted: Duration,
+    /// Nanoseconds, sorted.
+    pub(crate) latencies: Vec<u32>,
+    /// Answers by v1 and by v2.
+    pub(crate) by_version: [u64; 2],
+}
+
+impl Bench {
+    pub(crate) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let origins = Origins::open(&poll)?;
+        Ok(Self {
+            poll,
+            origins,
+            happenings: Vec::new(),
+            buffer: vec![0; READ_BUFFER],
+        })
+    }
+
+    /// Loads `to` for `warm_up`, then for `measured`, and tells about the second stretch. `mark` is called at its two ends.
+    pub(crate) fn load<T>(
+        &mut self,
+        workload: &Workload,
+        to: SocketAddr,
+        warm_up: Duration,
+        measured: Duration,
+        mut mark: impl FnMut() -> T,
+    ) -> Result<(Stretch, T, T), String> {
+        let mut round = Round::new(requests(workload, to), u64::MAX, workload.close);
+        round.latencies.reserve(LATENCIES);
+        let mut clients = Clients::open(&self.poll, workload, to, &mut round)?;
+        self.turn_until(&mut clients, &mut round, Some(warm_up), |_| false)?;
+
+        let (from, answers, origins) = (Instant::now(), round.answers, self.origins.answered);
+        let before = mark();
+        round.counting = true;
+        self.turn_until(&mut clients, &mut round, Some(measured), |_| false)?;
+        let (lasted, after) = (from.elapsed(), mark());
+        round.counting = false;
+        let answers = round.answers - answers;
+        let by_version = [0, 1].map(|i| self.origins.answered[i] - origins[i]);
+
+        self.finish(&mut clients, &mut round)?;
+        let mut latencies = std::mem::take(&mut round.latencies);
+        latencies.sort_unstable();
+        Ok((
+            Stretch {
+                answers,
+                lasted,
+                latencies,
+                by_version,
+            },
+            before,
+            after,
+        ))
+    }
+
+    /// Makes exactly so many requests.
+    pub(crate) fn exactly(
+        &mut self,
+        workload: &Workload,
+        to: SocketAddr,
+        requests_in_all: u64,
+    ) -> Result<(), String> {
+        let mut round = Round::new(requests(workload, to), requests_in_all, workload.close);
+        let mut clients = Clients::open(&self.poll, workload, to, &mut round)?;
+        self.turn_until(&mut clients, &mut round, None, |round| {
+            round.answers == requests_in_all
+        })
+    }
+
+    /// Opens so many connections, makes one request on each and calls `then` while all of them are open and idle.
+    pub(crate) fn idle<T>(
+        &mut self,
+        workload: &Workload,
+        to: SocketAddr,
+        connections: usize,
+        settle: Duration,
+        then: impl FnOnce() -> T,
+    ) -> Result<T, String> {
+        /// Few enough that neither a backlog nor a pool of connections to the origins becomes what is measured.
+        const AT_A_TIME: usize = 32;
+        let mut round = Round::new(requests(workload, to), u64::MAX, true);
+        let mut clients = Clients::none(workload, to);
+        while clients.count() < connections {
+            let wave = AT_A_TIME.min(connections - clients.count());
+            for _ in 0..wave {
+                clients
+                    .add(&self.poll, &mut round)
+                    .map_err(|error| format!("connecting to {to}: {error}"))?;
+            }
+            self.turn_until(&mut clients, &mut round, None, |round| round.under_way == 0)?;
+        }
+        round.phase = Phase::Resting;
+        self.turn_until(&mut clients, &mut round, Some(settle), |_| false)?;
+        Ok(then())
+    }
+
+    /// Lets what is under way end, so that no contender has to clean up during another's run.
+    fn finish(&mut self, clients: &mut Clients, round: &mut Round) -> Result<(), String> {
+        round.phase = Phase::Closing;
+        let from = Instant::now();
+        self.turn_until(clients, round, None, |round| {
+            round.under_way == 0 || from.elapsed() > LAST_ANSWERS
+        })?;
+        match round.under_way {
+            0 => Ok(()),
+            left => Err(format!(
+                "{left} requests were not answered within {LAST_ANSWERS:?} after the run"
+            )),
+        }
+    }
+
+    /// Serves every socket until the time is over or `done` holds.
+    fn turn_until(
+        &mut self,
+        clients: &mut Clients,
+        round: &mut Round,
+        time: Option<Duration>,
+        done: impl Fn(&Round) -> bool,
+    ) -> Result<(), String> {
+        let from = Instant::now();
+        let mut last = (from, round.answers);
+        while !done(round) {
+            self.turn(clients, round)?;
+            let now = Instant::now();
+            if time.is_some_and(|time| now - from >= time) {
+                return Ok(());
+            }
+            if round.answers != last.1 || round.phase != Phase::Going {
+                last = (now, round.answers);
+            } else if now - last.0 > STUCK {
+                return Err(format!(
+                    "no answer for {STUCK:?} with {} requests under way",
+                    round.under_way
+                ));
+            }
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                return Err("interrupted".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, clients: &mut Clients, round: &mut Round) -> Result<(), String> {
+        self.poll
+            .turn(&mut self.happenings)
+            .map_err(|error| format!("epoll: {error}"))?;
+        for happening in &self.happenings {
+            match happening.whose {
+                Whose::Door(door) => {
+                    self.origins
+                        .accept(&self.poll, door)
+                        .map_err(|error| format!("origin: accept: {error}"))?;
+                }
+                Whose::Origin(place) => self.origins.serve(place, *happening),
+                Whose::Client(place) => {
+                    clients.serve(place, *happening, &self.poll, round, &mut self.buffer)?
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn requests(workload: &Workload, to: SocketAddr) -> Requests {
+    match workload.streams {
+        None => Requests::http1(workload, to),
+        Some(_) => Requests::http2(workload, to),
+    }
+}
