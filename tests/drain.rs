@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{
     Backend, Conn, H2Client, Launch, Load, Proxy, Signal, Site, WebSocket, eventually, grpc_frame,
-    until, soon,
+    soon, until,
 };
 
 fn one(drain: &str) -> (Backend, Site) {

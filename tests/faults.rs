@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, until, soon,
+    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, soon, until,
 };
 
 fn behind(endpoint: String) -> Site {

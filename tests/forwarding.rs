@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Echo, H2Client, Proxy, Scripted, Site, hash, pattern, until, soon};
+use crate::harness::{
+    Backend, Conn, Echo, H2Client, Proxy, Scripted, Site, hash, pattern, soon, until,
+};
 
 /// One version behind each of the four ways through: HTTP/1.1 or HTTP/2 in, HTTP/1.1 or HTTP/2 out.
 struct Ways {

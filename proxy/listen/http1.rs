@@ -61,13 +61,15 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
 
 async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, leaving: &Cell<bool>) {
     let limits = &connection.listener.limits;
+    let mut served = false;
     let bounds = Bounds {
         bytes: limits.header_bytes,
         lines: limits.header_count,
     };
     loop {
         let read = poll_fn(|cx| {
-            if leaving.get() && wire.is_idle() {
+            // Over a connection that was just opened the first request may be on its way.
+            if leaving.get() && served && wire.is_idle() {
                 return Poll::Ready(None);
             }
             wire.poll_head(cx, bounds).map(Some)
@@ -83,6 +85,7 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, lea
             None => return,
         };
         let under_way = connection.pulse.request();
+        served = true;
         let next = one(connection, wire, peer, head, leaving).await;
         drop(under_way);
         match next {
