@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Echo, H2Client, Proxy, Scripted, Site, hash, pattern, until, soon};
+use crate::harness::{
+    Backend, Conn, Echo, H2Client, Proxy, Scripted, Site, hash, pattern, soon, until,
+};
 
 /// One version behind each of the four ways through: HTTP/1.1 or HTTP/2 in, HTTP/1.1 or HTTP/2 out.
 struct Ways {
@@ -665,6 +667,11 @@ fn interim_answers_of_a_version_never_pass_for_the_final_one() {
     for _ in 0..3 {
         let answer = conn.get("/", &[]);
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        assert!(
+            answer.interim.is_empty(),
+            "they are dropped: {:?}",
+            answer.interim
+        );
     }
     assert_eq!(
         H2Client::open(proxy.address("in")).get("/", &[]).text(),

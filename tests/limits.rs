@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Echo, H2Client, Proxy, Site, pattern, until, soon};
+use crate::harness::{Backend, Conn, Echo, H2Client, Proxy, Site, pattern, soon, until};
 
 fn with(listener: &str) -> (Backend, Proxy) {
     let v1 = Backend::start("v1");
@@ -131,7 +131,8 @@ fn a_head_that_comes_too_slowly_is_408() {
     let answer = conn.answer();
     assert_eq!(answer.status, 408);
     assert!(
-        start.elapsed() > Duration::from_millis(400) && start.elapsed() < soon(Duration::from_secs(3))
+        start.elapsed() > Duration::from_millis(400)
+            && start.elapsed() < soon(Duration::from_secs(3))
     );
     assert!(conn.closes_within(Duration::from_secs(2)));
     let start = Instant::now();
@@ -173,7 +174,8 @@ fn a_body_that_comes_too_slowly_is_408() {
     let answer = conn.answer();
     assert_eq!(answer.status, 408);
     assert!(
-        start.elapsed() > Duration::from_millis(400) && start.elapsed() < soon(Duration::from_secs(3))
+        start.elapsed() > Duration::from_millis(400)
+            && start.elapsed() < soon(Duration::from_secs(3))
     );
     assert!(conn.closes_within(Duration::from_secs(2)));
     let mut slow = proxy.connect();

@@ -316,15 +316,19 @@ impl Proxy {
     /// Waits until a revision later than `before` is in force.
     #[track_caller]
     pub fn in_force_after(&self, before: u64, start: Instant) -> Duration {
-        eventually("the edit is in force", soon(Duration::from_secs(12)), || {
-            let config = self.config();
-            let later = config["revision"].as_u64().is_some_and(|r| r > before);
-            if later && config["ok"] == true {
-                Ok(())
-            } else {
-                Err(config.to_string())
-            }
-        });
+        eventually(
+            "the edit is in force",
+            soon(Duration::from_secs(12)),
+            || {
+                let config = self.config();
+                let later = config["revision"].as_u64().is_some_and(|r| r > before);
+                if later && config["ok"] == true {
+                    Ok(())
+                } else {
+                    Err(config.to_string())
+                }
+            },
+        );
         let took = start.elapsed();
         assert!(
             took <= soon(EDIT),
