@@ -113,6 +113,10 @@ impl Pulse {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.requests.get() > 0;
+        // A slow caller's socket is full whenever it is looked at: only one that takes nothing at all is stuck.
+        if self.signs.taken.take() {
+            self.stuck.set(None);
+        }
         note(&self.stuck, &self.signs.stuck, now);
         note(&self.closed, &self.signs.closed, now);
         if self
@@ -270,6 +274,20 @@ mod tests {
         assert_eq!(pulse.take_order(), None);
         after(&pulses, start, 92);
         assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
+    fn a_caller_that_takes_little_by_little_is_served_to_the_end() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS);
+        let _request = pulse.request();
+        pulse.signs.stuck.set(true);
+        for second in (0..600).step_by(30) {
+            pulse.signs.taken.set(true);
+            after(&pulses, start, second);
+            assert_eq!(pulse.take_order(), None, "after {second} s");
+        }
     }
 
     #[test]
