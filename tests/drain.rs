@@ -265,3 +265,21 @@ fn a_request_that_is_queued_when_the_listener_closes_is_served() {
     assert_eq!(refused_or_served, 50);
     assert_eq!(proxy.wait(Duration::from_secs(5)), 0);
 }
+
+#[test]
+fn a_connection_made_before_the_listeners_closed_may_still_ask_once() {
+    let (_v1, site) = one("{ min: 300ms, max: 10s }");
+    let mut proxy = Proxy::start(&site);
+    let address = proxy.address("in");
+    proxy.signal(Signal::TERM);
+    let mut early: Vec<_> = (0..10).map(|_| Conn::open(address)).collect();
+    until("nobody listens any more", || {
+        Conn::try_open(address).is_err()
+    });
+    for conn in &mut early {
+        let answer = conn.try_request("GET", "/", &[], b"");
+        let answer = answer.expect("who was let in while the listener was open is served");
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+    }
+    assert_eq!(proxy.wait(Duration::from_secs(8)), 0);
+}

@@ -667,6 +667,11 @@ fn interim_answers_of_a_version_never_pass_for_the_final_one() {
     for _ in 0..3 {
         let answer = conn.get("/", &[]);
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        assert!(
+            answer.interim.is_empty(),
+            "they are dropped: {:?}",
+            answer.interim
+        );
     }
     assert_eq!(
         H2Client::open(proxy.address("in")).get("/", &[]).text(),

@@ -210,7 +210,7 @@ fn judge_all(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) {
         if why.is_empty() && excused {
             wrong.push(format!("{} is followed now: take it off the list", case.id));
         }
-        if !why.is_empty() && !(excused && !is_unsafe(why)) {
+        if !why.is_empty() && (!excused || is_unsafe(why)) {
             let mark = if is_unsafe(why) { "UNSAFE " } else { "" };
             let why = why.join("; ");
             wrong.push(format!(
