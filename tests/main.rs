@@ -1,1 +1,47 @@
-fn main() {}
+//! What Tidegate promises, each file one promise, each test against the real binary with real sockets and real files.
+//! `tests/run` installs the clients that `clients` needs and runs everything.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "tests are not on the request path"
+)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    unreachable_pub,
+    reason = "the harness is the public face of this program to its own files"
+)]
+
+mod harness;
+
+/// The admin API, metrics, and the commands beside `run`.
+mod admin;
+/// curl, httpx, grpcio, Node and Chromium, unchanged.
+mod clients;
+/// The letter of HTTP, and the attacks on it.
+mod conformance;
+/// Leaving without hurting anybody.
+mod drain;
+/// Every example loads and does what it says.
+mod examples;
+/// A version that fails: status, counter, and no answer mixed with another.
+mod faults;
+/// What is sent arrives, and what is answered returns.
+mod forwarding;
+/// gRPC passes as it is.
+mod grpc;
+/// An endpoint that is ill gets no requests.
+mod health;
+/// Every bound has a name and a status.
+mod limits;
+/// An edit is in force within a second and costs nobody a request.
+mod reload;
+/// A request goes where the file says.
+mod routing;
+/// A share of the users, always the same ones.
+mod splitting;
+/// The house stays in order.
+mod tidy;
+/// The machine runs out of something.
+mod trouble;
+/// A tunnel needs both sides' word.
+mod upgrade;

@@ -9,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::account::Account;
 use super::upgrade::Tunnel;
+use crate::http1::pipe::{Carried, CarryError, Pipe, Waits};
+use crate::http1::wire::Wire;
 use crate::record::FailureKind;
 use crate::upstream::Inflow;
 use crate::upstream::idle::Idle;
@@ -55,6 +57,28 @@ impl Answer {
         }
         Self::Stream(Box::new(stream))
     }
+
+    /// Whether the rest is worth to be carried by the kernel, see [`Answer::poll_carry`].
+    pub fn has_source(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.has_source())
+    }
+
+    /// Lets the kernel carry the rest of the body to `wire`, on which all that was put must be flushed. Where it is ready
+    /// well, the body has ended.
+    ///
+    /// # Errors
+    /// Where either end broke.
+    pub fn poll_carry(
+        &mut self,
+        wire: &Wire,
+        pipe: &mut Pipe,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), AnswerError>> {
+        match self {
+            Self::Stream(stream) => stream.poll_carry(wire, pipe, cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 impl Stream {
@@ -70,6 +94,60 @@ impl Stream {
             account.fail(kind, inner.lease().endpoint());
         }
         Poll::Ready(Some(Err(AnswerError(kind))))
+    }
+
+    /// Whether the rest is worth to be carried by the kernel.
+    fn has_source(&self) -> bool {
+        self.inner
+            .as_ref()
+            .is_some_and(|inner| inner.source().is_some())
+    }
+
+    /// Lets the kernel carry what is left, all but a little.
+    fn poll_carry(
+        &mut self,
+        wire: &Wire,
+        pipe: &mut Pipe,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), AnswerError>> {
+        let mut waits = Waits::ForMore;
+        loop {
+            let Some(inner) = &mut self.inner else {
+                return Poll::Ready(Ok(()));
+            };
+            let Some((from, left)) = inner.rest() else {
+                return Poll::Ready(Ok(()));
+            };
+            let Poll::Ready(carried) = wire.poll_carry(pipe, from, left, &mut waits, cx) else {
+                if waits == Waits::ForMore {
+                    ready!(self.idle.poll_pending(cx));
+                    return self.break_off(FailureKind::StreamIdle);
+                }
+                return Poll::Pending;
+            };
+            self.idle.progress();
+            match carried {
+                Ok(Carried::Bytes(bytes)) => {
+                    inner.carried(bytes);
+                    if let Some(entry) = self.account.as_mut().and_then(Account::entry) {
+                        entry.passed(bytes);
+                    }
+                    if inner.is_end_stream() {
+                        self.end();
+                    }
+                }
+                Ok(Carried::End) => return self.break_off(FailureKind::Truncated),
+                Err(CarryError::From(_)) => return self.break_off(FailureKind::Reset),
+                // The caller is gone: dropped open, the account says so.
+                Err(CarryError::To(_)) => {
+                    return Poll::Ready(Err(AnswerError(FailureKind::Aborted)));
+                }
+            }
+        }
+    }
+
+    fn break_off(&mut self, kind: FailureKind) -> Poll<Result<(), AnswerError>> {
+        self.fail(kind).map(|_| Err(AnswerError(kind)))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {

@@ -61,6 +61,16 @@ impl Decoder {
         }
     }
 
+    /// Counts bytes that went another way than through [`Decoder::decode`].
+    pub fn passed(&mut self, bytes: usize) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(bytes as u64);
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
     /// The next piece in `buffer`. `closed` says that no more bytes come.
     ///
     /// # Errors

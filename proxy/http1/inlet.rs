@@ -73,6 +73,11 @@ impl Inlet {
         Poll::Ready(Ok(n))
     }
 
+    /// A head is next: a large read would copy what comes behind it, which may not need it.
+    pub fn expect_head(&mut self) {
+        self.next = FIRST;
+    }
+
     /// Bytes as they are: first what came before.
     ///
     /// # Errors

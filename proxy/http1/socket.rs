@@ -44,6 +44,14 @@ impl Socket {
         }
     }
 
+    /// The stream, where it is one of the network: what the kernel can carry without a copy.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether an idle connection can be used: its other end has neither closed it nor said something unasked.
     pub fn is_quiet(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());

@@ -10,11 +10,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::framing::{BodyError, Decoder, Piece};
 use super::head::{self, HeadError, RequestHead};
 use super::inlet::Inlet;
 use super::outlet::Outlet;
+use super::pipe::{Carried, CarryError, Pipe, Waits};
 use super::socket::Socket;
 
 /// What a caller may send ahead of the answer to what it sent before.
@@ -160,6 +162,29 @@ impl Wire {
         let flushed = inner.outlet.poll_flush(&mut inner.socket, cx);
         self.signs.stuck.set(flushed.is_pending());
         flushed
+    }
+
+    /// Takes what the kernel can carry from a version's socket, up to `left` bytes. All that was put must be flushed.
+    ///
+    /// # Errors
+    /// [`CarryError`].
+    pub fn poll_carry(
+        &self,
+        pipe: &mut Pipe,
+        from: &TcpStream,
+        left: u64,
+        waits: &mut Waits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Carried, CarryError>> {
+        let inner = self.inner.borrow();
+        let Some(to) = inner.socket.tcp() else {
+            return Poll::Ready(Ok(Carried::End));
+        };
+        let carried = pipe.poll_carry(from, to, left, waits, cx);
+        self.signs
+            .stuck
+            .set(carried.is_pending() && *waits == Waits::ForRoom);
+        carried
     }
 
     /// Gives up what an idle connection does not need.

@@ -18,6 +18,7 @@ use super::pulse::Order;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::encode::{self, AnswerHead, Framing};
 use crate::http1::head::{HeadError, RequestHead};
+use crate::http1::pipe::Pipe;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
 use crate::upstream::Inbound;
@@ -203,17 +204,28 @@ fn framing(
 /// Sends the head that was put, and the body behind it as it comes.
 async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Result<()> {
     let mut trailers = None;
+    let mut pipe: Option<Option<Pipe>> = None;
+    let mut carries = framing != Framing::Chunked;
     poll_fn(|cx| {
         loop {
+            if carries && (pipe.is_some() || body.has_source()) {
+                ready!(wire.poll_flush(cx))?;
+                let Some(pipe) = pipe.get_or_insert_with(|| Pipe::take().ok()) else {
+                    carries = false; // no descriptor is free: copied, then
+                    continue;
+                };
+                let Poll::Ready(carried) = body.poll_carry(wire, pipe, cx) else {
+                    return wire.poll_broken(cx).map(|()| Err(gone()));
+                };
+                return Poll::Ready(carried.map_err(|_| gone()));
+            }
             if !wire.put(|out| out.has_room()) {
                 ready!(wire.poll_flush(cx))?;
             }
             let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) else {
                 // What is there goes out while the rest is waited for.
                 ready!(wire.poll_flush(cx))?;
-                return wire
-                    .poll_broken(cx)
-                    .map(|()| Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+                return wire.poll_broken(cx).map(|()| Err(gone()));
             };
             match frame {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -222,7 +234,7 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
                     Err(frame) => trailers = frame.into_trailers().ok(),
                 },
                 // What the caller has is not whole, and must not look so: the connection breaks.
-                Some(Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                Some(Err(_)) => return Poll::Ready(Err(gone())),
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -235,6 +247,11 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
         wire.put(|out| encode::last_chunk(out.buffer(), trailers.as_ref()));
     }
     poll_fn(|cx| wire.poll_flush(cx)).await
+}
+
+/// One of the two ends is gone: there is nobody to tell.
+fn gone() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }
 
 /// Reads what is left of a request's body, if it is little and comes soon; whether the connection can go on.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Request, request, response};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::net::TcpStream;
 
 use super::connect::ConnectError;
 use super::pool::Link;
@@ -134,6 +135,29 @@ impl Inflow {
             Err(BodyError::Incomplete) => Some(Err(FailureKind::Truncated)),
             Err(BodyError::Broken) => Some(Err(FailureKind::Reset)),
         })
+    }
+
+    /// The connection, where the rest of the body is worth to be carried by the kernel.
+    pub fn source(&self) -> Option<(&TcpStream, u64)> {
+        match self.lease.peek() {
+            Link::Http1(connection) => connection.source(),
+            _ => None,
+        }
+    }
+
+    /// The connection and how much is left, however little, once carrying has begun.
+    pub fn rest(&self) -> Option<(&TcpStream, u64)> {
+        match self.lease.peek() {
+            Link::Http1(connection) => connection.rest_of_body(),
+            _ => None,
+        }
+    }
+
+    /// Counts what was carried.
+    pub fn carried(&mut self, bytes: usize) {
+        if let Link::Http1(connection) = self.lease.link() {
+            connection.carried(bytes);
+        }
     }
 
     /// Whether nothing follows.

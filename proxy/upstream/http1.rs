@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use http::{Method, StatusCode, request, response};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::Outbound;
 use super::connect::Place;
@@ -19,6 +20,7 @@ use crate::http1::framing::{BodyError, Decoder, Piece};
 use crate::http1::head::{self, INTERIM_MOST};
 use crate::http1::inlet::Inlet;
 use crate::http1::outlet::Outlet;
+use crate::http1::pipe::WORTH;
 use crate::http1::socket::Socket;
 use crate::record::FailureKind;
 
@@ -109,6 +111,7 @@ impl Http1 {
             (_, Some(length)) => Framing::Length(length),
             (_, None) => Framing::Chunked,
         };
+        self.inlet.expect_head();
         self.outlet.wake();
         encode::request(self.outlet.buffer(), head, framing);
         match body {
@@ -227,6 +230,26 @@ impl Http1 {
                 return Poll::Ready(Err(BodyError::Broken));
             }
         }
+    }
+
+    /// What is left of the answer's body, where the kernel can carry it: long, its length known, nothing of it here yet.
+    pub fn source(&self) -> Option<(&TcpStream, u64)> {
+        let clear = self.inlet.buffer.is_empty() && self.upload.is_none() && self.outlet.is_empty();
+        self.rest_of_body()
+            .filter(|(_, left)| clear && *left >= WORTH)
+    }
+
+    /// What is left of a body whose length is known, with the socket that it comes over.
+    pub fn rest_of_body(&self) -> Option<(&TcpStream, u64)> {
+        match self.body {
+            Decoder::Length(left) => self.socket.tcp().map(|stream| (stream, left)),
+            _ => None,
+        }
+    }
+
+    /// Counts what was carried.
+    pub fn carried(&mut self, bytes: usize) {
+        self.body.passed(bytes);
     }
 
     /// Whether the answer's body has ended.

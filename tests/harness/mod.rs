@@ -1,0 +1,31 @@
+//! What the tests stand on: the real binary as a child process, real sockets, real files. Nothing of the proxy's own
+//! code is used here, so that a test sees what a user sees.
+
+mod backend;
+mod client;
+mod clients;
+mod h2c;
+mod load;
+mod metrics;
+mod origin;
+mod proxy;
+mod scripted;
+mod site;
+mod wait;
+mod websocket;
+mod wire;
+
+pub use backend::{Backend, Echo, hash, pattern};
+pub use client::Conn;
+pub use clients::installed;
+pub use h2c::{H2Client, grpc_frame};
+pub use load::{Load, Record, each_request, failures};
+pub use metrics::Metrics;
+pub use origin::{Origin, SeenByOrigin, bare_cr, write_in_pieces};
+pub use proxy::{Launch, Proxy, command};
+pub use rustix::process::Signal;
+pub use scripted::Scripted;
+pub use site::Site;
+pub use wait::{eventually, until};
+pub use websocket::WebSocket;
+pub use wire::{Answer, Reader, is_token, latin1};

@@ -1,0 +1,208 @@
+//! When the machine runs out of something the proxy says so, goes on, and recovers by itself.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Backend, Conn, Launch, Proxy, Signal, Site, eventually, until};
+
+fn one() -> (Backend, Site) {
+    let v1 = Backend::start("v1");
+    let site = Site::of(&[("v1", v1.endpoint())]);
+    (v1, site)
+}
+
+#[test]
+fn without_file_descriptors_new_connections_wait_and_open_ones_go_on() {
+    let (_v1, site) = one();
+    let proxy = Launch::new(&site).after("ulimit -n 80").start();
+    let address = proxy.address("in");
+    let mut first = proxy.connect();
+    assert_eq!(first.get("/", &[]).status, 200);
+    // The kernel accepts for the proxy, so that all of these connect.
+    let mut crowd: Vec<Conn> = Vec::new();
+    for _ in 0..150 {
+        match Conn::try_open(address) {
+            Ok(conn) => crowd.push(conn),
+            Err(_) => break,
+        }
+    }
+    until("it has run out", || proxy.descriptors() >= 70);
+    let busy = processor_time(&proxy);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(800) {
+        assert_eq!(
+            first.get("/", &[]).status,
+            200,
+            "an open connection goes on"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let used = processor_time(&proxy) - busy;
+    assert!(
+        used < 60,
+        "it does not spin: {used} ticks of processor time in {:?}",
+        start.elapsed()
+    );
+    drop(crowd);
+    eventually(
+        "it accepts again by itself",
+        Duration::from_secs(10),
+        || {
+            let answer = Conn::try_open(address).and_then(|mut c| {
+                c.patience(Duration::from_secs(1));
+                c.try_request("GET", "/", &[], b"")
+            });
+            answer.map(drop).map_err(|e| e.to_string())
+        },
+    );
+    let log = proxy.log().join("\n").to_ascii_lowercase();
+    assert!(
+        log.contains("too many open files") || log.contains("emfile") || log.contains("descriptor"),
+        "{log}"
+    );
+    assert!(
+        proxy.log().len() < 200,
+        "and does not fill the log: {} lines",
+        proxy.log().len()
+    );
+}
+
+/// Clock ticks that the process has used, of 100 a second.
+fn processor_time(proxy: &Proxy) -> u64 {
+    let pid = proxy.pid().as_raw_nonzero();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or("").to_owned();
+    after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|t| t.parse::<u64>().ok())
+        .sum()
+}
+
+#[test]
+fn a_full_disk_under_the_access_log_costs_lines_and_no_requests() {
+    let (_v1, site) = one();
+    let proxy = Proxy::start(&site.with(
+        "access_log",
+        "{ output: /dev/full, sample: { success: 100%, failure: 100% } }",
+    ));
+    let mut conn = proxy.connect();
+    for _ in 0..500 {
+        assert_eq!(conn.get("/", &[]).status, 200);
+    }
+    eventually("it is told", Duration::from_secs(5), || {
+        let log = proxy.log().join("\n").to_ascii_lowercase();
+        if log.contains("/dev/full") || log.contains("no space left") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    assert!(
+        proxy.log().len() < 200,
+        "not once a line: {} lines",
+        proxy.log().len()
+    );
+    assert_eq!(proxy.ask("GET", "/readyz", "").status, 200);
+}
+
+#[test]
+fn a_log_pipe_that_closes_costs_nothing_but_the_log() {
+    let (_v1, site) = one();
+    let site = site.with(
+        "access_log",
+        "{ output: stdout, sample: { success: 100%, failure: 100% } }",
+    );
+    let mut reader = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pipe = reader.stdin.take().unwrap();
+    let mut proxy = Launch::new(&site).stdout(Stdio::from(pipe)).spawn();
+    proxy.wait_ready();
+    let mut conn = proxy.connect();
+    assert_eq!(conn.get("/", &[]).status, 200);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    for _ in 0..500 {
+        assert_eq!(conn.get("/", &[]).status, 200);
+    }
+    assert!(proxy.runs());
+}
+
+#[test]
+fn a_log_pipe_that_nobody_reads_stops_no_request() {
+    let (_v1, site) = one();
+    let site = site.with(
+        "access_log",
+        "{ output: stdout, sample: { success: 100%, failure: 100% } }",
+    );
+    // A reader that is asleep: the pipe fills up.
+    let mut reader = Command::new("sleep")
+        .arg("60")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pipe = reader.stdin.take().unwrap();
+    let mut proxy = Launch::new(&site).stdout(Stdio::from(pipe)).spawn();
+    proxy.wait_ready();
+    let mut conn = proxy.connect();
+    for _ in 0..1500 {
+        assert_eq!(conn.get("/", &[]).status, 200);
+    }
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    proxy.finish();
+}
+
+#[test]
+fn the_access_log_tells_each_request_and_is_reopened_on_a_signal() {
+    let (_v1, site) = one();
+    let access = "{ output: ./access.log, format: json, sample: { success: 100%, failure: 100% }, \
+                  redact: { headers: [authorization], query: [token] } }";
+    let proxy = Proxy::start(&site.with("access_log", access));
+    let file = proxy.folder().join("access.log");
+    let lines = |path: &std::path::Path| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}")))
+            .collect()
+    };
+    let mut conn = proxy.connect();
+    conn.get(
+        "/shop?token=secret&x=1",
+        &["Authorization: Bearer secret", "x-user-id: 7"],
+    );
+    conn.get("/?status=503", &[]);
+    conn.get("/a%0ab\u{1b}", &[]);
+    until("lines are there", || lines(&file).len() >= 2);
+    let seen = lines(&file);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("secret"), "{text}");
+    assert!(text.contains("/shop") && text.contains("***"), "{text}");
+    assert!(seen.iter().any(|l| l.to_string().contains("503")), "{text}");
+    let first = &seen[0];
+    for word in ["v1", "app", "GET", "200"] {
+        assert!(first.to_string().contains(word), "{word} in {first}");
+    }
+    fs::rename(&file, proxy.folder().join("access.log.1")).unwrap();
+    proxy.signal(Signal::USR1);
+    until("the file is opened again", || {
+        proxy.get("/again", &[]);
+        file.exists()
+            && fs::read_to_string(&file)
+                .unwrap_or_default()
+                .contains("/again")
+    });
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_a_warning_where_nothing_is_guarded() {
+    let (_v1, site) = one();
+    let proxy = Launch::new(&site).state_dir("/proc/nothing").start();
+    assert_eq!(proxy.get("/", &[]).status, 200);
+}
