@@ -15,12 +15,18 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin tidegate \
-    && strip --strip-debug -o /tidegate target/release/tidegate
+    && mkdir -p /image/usr/local/bin /image/usr/share/doc/tidegate /image/etc/tidegate /image/tmp /state \
+    && strip --strip-debug -o /image/usr/local/bin/tidegate target/release/tidegate
+# The image holds the binary and the C library that it was linked with, and nothing to break into: no shell, no packages.
+RUN for library in $(ldd /image/usr/local/bin/tidegate | grep -o '/[^ )]*'); do cp -L --parents "$library" /image; done \
+    && cp LICENSE-MIT LICENSE-APACHE /image/usr/share/doc/tidegate/ \
+    && chmod 1777 /image/tmp \
+    && echo 'tidegate:x:10001:10001::/var/lib/tidegate:/sbin/nologin' > /image/etc/passwd \
+    && echo 'tidegate:x:10001:' > /image/etc/group
 
-FROM debian:bookworm-slim
-COPY --from=build /tidegate /usr/local/bin/tidegate
-COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/tidegate/
-RUN mkdir -p /etc/tidegate /var/lib/tidegate && chown 10001:10001 /var/lib/tidegate
+FROM scratch
+COPY --from=build /image /
+COPY --from=build --chown=10001:10001 /state /var/lib/tidegate
 USER 10001:10001
 WORKDIR /var/lib/tidegate
 EXPOSE 8080
