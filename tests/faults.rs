@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, until,
+    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, soon, until,
 };
 
 fn behind(endpoint: String) -> Site {
@@ -158,7 +158,7 @@ fn a_version_that_takes_too_long_is_504() {
         each_gets(&proxy, 504, "timeout");
         let took = start.elapsed() / 2;
         assert!(
-            took > Duration::from_millis(1900) && took < Duration::from_millis(3500),
+            took > Duration::from_millis(1900) && took < soon(Duration::from_millis(3500)),
             "request: 2s, took {took:?}"
         );
     }
@@ -171,7 +171,7 @@ fn interim_answers_without_an_end_are_bounded() {
     let start = Instant::now();
     let answer = proxy.get("/", &[]);
     assert!(matches!(answer.status, 502 | 504), "{}", answer.status);
-    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < soon(Duration::from_secs(4)));
     assert_eq!(
         proxy
             .metrics()
@@ -209,7 +209,7 @@ fn connecting_has_a_bound_of_its_own() {
     let answer = proxy.get("/", &[]);
     assert_eq!(answer.status, 504);
     assert!(
-        start.elapsed() < Duration::from_millis(1500),
+        start.elapsed() < soon(Duration::from_millis(1500)),
         "connect: 300ms, took {:?}",
         start.elapsed()
     );
@@ -282,7 +282,7 @@ fn an_answer_that_stalls_is_ended_after_stream_idle() {
     assert!(cut.is_err(), "{cut:?}");
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(600) && took < Duration::from_secs(3),
+        took > Duration::from_millis(600) && took < soon(Duration::from_secs(3)),
         "stream_idle: 700ms, took {took:?}"
     );
     proxy.counts(
@@ -493,7 +493,7 @@ fn answers_are_never_mixed_however_the_version_misbehaves() {
     });
     std::thread::sleep(Duration::from_secs(4));
     let records = load.finish();
-    assert!(records.len() > 400, "{} requests", records.len());
+    assert!(records.len() > 100, "{} requests", records.len());
     assert!(failures(&records).is_empty(), "{:#?}", failures(&records));
 }
 
@@ -651,7 +651,7 @@ fn each_try_has_a_bound_of_its_own() {
     assert_eq!(proxy.get("/", &[]).status, 200, "the second try");
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(280) && took < Duration::from_millis(2000),
+        took > Duration::from_millis(280) && took < soon(Duration::from_millis(2000)),
         "{took:?}"
     );
 }

@@ -11,6 +11,9 @@ use super::framing::Decoder;
 
 /// Lines of a head that are parsed without touching the heap.
 const LINES: usize = 100;
+/// A head that is still coming is looked at up to here: what is wrong is wrong early, and every byte that dribbles in
+/// would have the whole of a long one read again.
+const LOOKED_AT: usize = 2 * 1024;
 /// Interim answers before the final one (RFC 9110 §15.2); a version that sends more is broken.
 pub const INTERIM_MOST: usize = 16;
 
@@ -38,6 +41,15 @@ pub struct AnswerHead {
     pub keep_alive: bool,
 }
 
+/// How large a head may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// In bytes, up to and with the empty line.
+    pub bytes: usize,
+    /// In lines.
+    pub lines: usize,
+}
+
 /// Why a head is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadError {
@@ -45,8 +57,11 @@ pub enum HeadError {
     Malformed,
     /// Another version of HTTP.
     Version,
-    /// Too many lines.
-    TooMany,
+    /// Too many lines, or too many bytes.
+    TooLarge {
+        /// The first line alone is too long.
+        target: bool,
+    },
     /// The body's length is told in a way that can be read in two.
     Framing,
     /// A transfer coding that is not spoken here.
@@ -56,7 +71,7 @@ pub enum HeadError {
 impl From<httparse::Error> for HeadError {
     fn from(error: httparse::Error) -> Self {
         match error {
-            httparse::Error::TooManyHeaders => Self::TooMany,
+            httparse::Error::TooManyHeaders => Self::TooLarge { target: false },
             httparse::Error::Version => Self::Version,
             _ => Self::Malformed,
         }
@@ -67,14 +82,14 @@ impl From<httparse::Error> for HeadError {
 ///
 /// # Errors
 /// [`HeadError`].
-pub fn request(buffer: &mut BytesMut, most_lines: usize) -> Result<Option<RequestHead>, HeadError> {
+pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHead>, HeadError> {
     // Empty lines before a request are an old habit (RFC 9112 §2.2).
     while buffer.starts_with(b"\r\n") {
         buffer.advance(2);
     }
-    let Some(head) = take_head(buffer) else {
-        let mut lines = [httparse::EMPTY_HEADER; LINES];
-        return check_part(buffer, httparse::Request::new(&mut lines).parse(buffer));
+    let Some(head) = take_head(buffer, bounds.bytes)? else {
+        let (mut lines, part) = ([httparse::EMPTY_HEADER; LINES], looked_at(buffer));
+        return check_part(part, httparse::Request::new(&mut lines).parse(part));
     };
     if has_bare_line_feed(&head) {
         return Err(HeadError::Malformed);
@@ -82,7 +97,7 @@ pub fn request(buffer: &mut BytesMut, most_lines: usize) -> Result<Option<Reques
     let mut stack = [const { MaybeUninit::uninit() }; LINES];
     let mut heap = Vec::new();
     let mut parsed = httparse::Request::new(&mut []);
-    let lines = room(&mut stack, &mut heap, most_lines);
+    let lines = room(&mut stack, &mut heap, bounds.lines);
     if parsed.parse_with_uninit_headers(&head, lines)?.is_partial() {
         return Err(HeadError::Malformed);
     }
@@ -110,10 +125,14 @@ pub fn request(buffer: &mut BytesMut, most_lines: usize) -> Result<Option<Reques
 ///
 /// # Errors
 /// [`HeadError`].
-pub fn answer(buffer: &mut BytesMut, asked: &Method) -> Result<Option<AnswerHead>, HeadError> {
-    let Some(head) = take_head(buffer) else {
-        let mut lines = [httparse::EMPTY_HEADER; LINES];
-        return check_part(buffer, httparse::Response::new(&mut lines).parse(buffer));
+pub fn answer(
+    buffer: &mut BytesMut,
+    asked: &Method,
+    bytes: usize,
+) -> Result<Option<AnswerHead>, HeadError> {
+    let Some(head) = take_head(buffer, bytes)? else {
+        let (mut lines, part) = ([httparse::EMPTY_HEADER; LINES], looked_at(buffer));
+        return check_part(part, httparse::Response::new(&mut lines).parse(part));
     };
     if has_bare_line_feed(&head) {
         return Err(HeadError::Malformed);
@@ -131,10 +150,22 @@ pub fn answer(buffer: &mut BytesMut, asked: &Method) -> Result<Option<AnswerHead
     let status = status.map_err(|_| HeadError::Malformed)?;
     let version = version(parsed.version);
     let mut said = Said::default();
-    let headers = headers(&head, parsed.headers, &mut said)?;
+    let mut headers = headers(&head, parsed.headers, &mut said)?;
     let body = said.answer_body(asked, status, version)?;
-    // Where both lengths were told, the next answer could begin anywhere (RFC 9112 §6.3).
-    let doubtful = said.codings > 0 && said.length.is_some();
+    // Where both lengths were told, or one for a body that cannot be, the next answer could begin anywhere (RFC 9112
+    // §6.3).
+    let framed = said.codings > 0 || said.length.is_some_and(|length| length > 0);
+    let doubtful =
+        (said.codings > 0 && said.length.is_some()) || (framed && status == StatusCode::NO_CONTENT);
+    if status == StatusCode::NO_CONTENT {
+        headers.remove(header::CONTENT_LENGTH); // RFC 9110 §8.6
+    } else if said.lengths > 1 {
+        // The same more than once goes on once (RFC 9110 §8.6).
+        headers.insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(said.length.unwrap_or(0)),
+        );
+    }
     let keep_alive = said.keeps_alive(version) && !doubtful && body != Decoder::UntilClose;
     let mut parts = http::Response::new(()).into_parts().0;
     (parts.status, parts.version, parts.headers) = (status, version, headers);
@@ -146,9 +177,22 @@ pub fn answer(buffer: &mut BytesMut, asked: &Method) -> Result<Option<AnswerHead
 }
 
 /// The bytes up to and with the empty line, if it is there.
-fn take_head(buffer: &mut BytesMut) -> Option<Bytes> {
-    let end = memchr::memmem::find(buffer, b"\r\n\r\n")? + 4;
-    Some(buffer.split_to(end).freeze())
+fn take_head(buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, HeadError> {
+    let end = memchr::memmem::find(buffer, b"\r\n\r\n").map(|at| at + 4);
+    match end {
+        Some(end) if end <= most => Ok(Some(buffer.split_to(end).freeze())),
+        None if buffer.len() <= most => Ok(None),
+        _ => {
+            let seen = &buffer[..buffer.len().min(most)];
+            let target = memchr::memchr(b'\n', seen).is_none();
+            Err(HeadError::TooLarge { target })
+        }
+    }
+}
+
+/// What of a head that is not whole is looked at.
+fn looked_at(buffer: &[u8]) -> &[u8] {
+    &buffer[..buffer.len().min(LOOKED_AT)]
 }
 
 /// A head that is not whole may be wrong already: whoever speaks something else need not wait to hear so.
@@ -212,6 +256,7 @@ const ADDED: usize = 8;
 #[derive(Debug, Default)]
 struct Said {
     length: Option<u64>,
+    lengths: usize,
     codings: usize,
     chunked: bool,
     close: bool,
@@ -228,6 +273,7 @@ impl Said {
                     return Err(HeadError::Framing);
                 }
                 self.length = Some(length);
+                self.lengths += 1;
             }
             header::TRANSFER_ENCODING => {
                 self.codings += 1;
@@ -301,12 +347,56 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const BOUNDS: Bounds = Bounds {
+        bytes: 4000,
+        lines: 100,
+    };
+
     fn read(text: &str) -> Result<Option<RequestHead>, HeadError> {
-        request(&mut BytesMut::from(text), 100)
+        request(&mut BytesMut::from(text), BOUNDS)
     }
 
     fn answered(text: &str, asked: Method) -> Result<Option<AnswerHead>, HeadError> {
-        answer(&mut BytesMut::from(text), &asked)
+        answer(&mut BytesMut::from(text), &asked, 1000)
+    }
+
+    #[test]
+    fn a_head_over_its_bound_is_refused_whole_or_not() {
+        let too_large = |target| Err(HeadError::TooLarge { target });
+        let field = format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(BOUNDS.bytes));
+        let target = format!("GET /{}", "a".repeat(BOUNDS.bytes));
+        for end in ["", "\r\n", "\r\n\r\n"] {
+            assert_eq!(read(&format!("{field}{end}")).map(drop), too_large(false));
+            assert_eq!(read(&format!("{target}{end}")).map(drop), too_large(true));
+        }
+        let lines = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
+        assert_eq!(read(&lines).map(drop), too_large(false));
+        let field = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(1000));
+        assert_eq!(answered(&field, Method::GET).map(drop), too_large(false));
+    }
+
+    #[test]
+    fn an_answer_tells_its_length_once() {
+        let read = |lines: &str| {
+            let text = format!("HTTP/1.1 {lines}\r\n\r\n");
+            let head = answered(&text, Method::GET).expect(lines).expect(lines);
+            let told = head.parts.headers.get_all("content-length").iter().count();
+            (told, head.body, head.keep_alive)
+        };
+        let twice = "Content-Length: 5\r\nContent-Length: 5";
+        assert_eq!(
+            read(&format!("200 OK\r\n{twice}")),
+            (1, Decoder::Length(5), true)
+        );
+        assert_eq!(
+            read("204 No Content\r\nContent-Length: 5"),
+            (0, Decoder::Done, false),
+            "what follows may be a body all the same"
+        );
+        assert_eq!(
+            read("204 No Content\r\nContent-Length: 0"),
+            (0, Decoder::Done, true)
+        );
     }
 
     #[test]
@@ -463,8 +553,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_break_it(input in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = request(&mut BytesMut::from(&input[..]), 100);
-            let _ = answer(&mut BytesMut::from(&input[..]), &Method::GET);
+            let _ = request(&mut BytesMut::from(&input[..]), BOUNDS);
+            let _ = answer(&mut BytesMut::from(&input[..]), &Method::GET, 1000);
         }
 
         #[test]

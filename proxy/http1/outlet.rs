@@ -40,9 +40,14 @@ impl Outlet {
         self.buffer.is_empty() && self.piece.is_empty()
     }
 
-    /// Puts a piece behind what waits. Only where there is room.
+    /// Bytes that are not written yet.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len() - self.written + self.piece.len() + self.tail.len()
+    }
+
+    /// Puts a piece behind what waits. Only where there is no piece yet.
     pub fn push(&mut self, piece: Bytes) {
-        debug_assert!(self.has_room(), "pieces wait in the order they came");
+        debug_assert!(self.piece.is_empty(), "pieces wait in the order they came");
         if piece.len() <= COPIED {
             self.buffer.extend_from_slice(&piece);
         } else {

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::framing::{BodyError, Decoder, Piece};
-use super::head::{self, HeadError, RequestHead};
+use super::head::{self, Bounds, HeadError, RequestHead};
 use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::pipe::{Carried, CarryError, Pipe, Waits};
@@ -31,6 +31,8 @@ pub struct Signs {
     pub closed: Cell<bool>,
     /// The caller does not take what is written.
     pub stuck: Cell<bool>,
+    /// The caller took something since it was last cleared: it may be slow, but it is there.
+    pub taken: Cell<bool>,
 }
 
 /// A caller's connection.
@@ -48,6 +50,15 @@ struct Inner {
     body: Decoder,
     /// The caller waits for a word before it sends its body.
     expects_continue: bool,
+    /// The answer has begun: nothing else may be written, and only whoever writes the answer may write.
+    answering: bool,
+    /// Counts requests. A body that outlives its exchange, in the hands of a task of HTTP/2, must read nothing more: what
+    /// comes is not its own.
+    turn: u64,
+    /// Who reads the body, where that is another task than the connection's.
+    body_reader: Option<Waker>,
+    /// The connection's own task, while another one reads the body.
+    watcher: Option<Waker>,
 }
 
 /// Why no request comes.
@@ -59,11 +70,6 @@ pub enum NoRequest {
     Broken,
     /// What came is no request.
     Head(HeadError),
-    /// The head is over its bound.
-    TooLarge {
-        /// Its first line alone is.
-        target: bool,
-    },
 }
 
 impl Wire {
@@ -75,6 +81,10 @@ impl Wire {
             outlet: Outlet::default(),
             body: Decoder::Done,
             expects_continue: false,
+            answering: false,
+            turn: 0,
+            body_reader: None,
+            watcher: None,
         };
         Self {
             inner: RefCell::new(inner),
@@ -86,22 +96,19 @@ impl Wire {
     pub fn poll_head(
         &self,
         cx: &mut Context<'_>,
-        bytes: usize,
-        lines: usize,
+        bounds: Bounds,
     ) -> Poll<Result<RequestHead, NoRequest>> {
         let inner = &mut *self.inner.borrow_mut();
         loop {
             if !inner.inlet.buffer.is_empty() {
                 self.signs.bytes.set(true);
-                match head::request(&mut inner.inlet.buffer, lines) {
+                match head::request(&mut inner.inlet.buffer, bounds) {
                     Ok(Some(head)) => {
                         inner.body = head.body.clone();
                         inner.expects_continue = head.expects_continue;
+                        inner.answering = false;
+                        inner.turn += 1;
                         return Poll::Ready(Ok(head));
-                    }
-                    Ok(None) if inner.inlet.buffer.len() > bytes => {
-                        let target = memchr::memchr(b'\n', &inner.inlet.buffer).is_none();
-                        return Poll::Ready(Err(NoRequest::TooLarge { target }));
                     }
                     Ok(None) => {}
                     Err(error) => return Poll::Ready(Err(NoRequest::Head(error))),
@@ -126,7 +133,12 @@ impl Wire {
     /// kept, up to a bound.
     pub fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.inner.borrow_mut();
-        while inner.body.is_done() && !inner.inlet.is_closed() && inner.inlet.buffer.len() < AHEAD {
+        if !inner.body.is_done() {
+            // Whoever reads the body sees it, and says when there is nothing left to see.
+            remember(&mut inner.watcher, cx);
+            return Poll::Pending;
+        }
+        while !inner.inlet.is_closed() && inner.inlet.buffer.len() < AHEAD {
             match ready!(inner.inlet.poll_fill(&mut inner.socket, cx)) {
                 Ok(0) => self.signs.closed.set(true),
                 Ok(_) => {}
@@ -151,6 +163,25 @@ impl Wire {
         self.inner.borrow().expects_continue
     }
 
+    /// The answer begins.
+    pub fn begin_answer(&self) {
+        self.inner.borrow_mut().answering = true;
+    }
+
+    /// The exchange is over: what is left of the request's body is nobody's but the connection's. A body that somebody
+    /// still holds breaks off.
+    pub fn detach_body(&self) {
+        let reader = {
+            let inner = &mut *self.inner.borrow_mut();
+            inner.turn += 1;
+            inner.watcher = None;
+            inner.body_reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
     /// Writes with `write` what goes out next.
     pub fn put<T>(&self, write: impl FnOnce(&mut Outlet) -> T) -> T {
         write(&mut self.inner.borrow_mut().outlet)
@@ -159,8 +190,12 @@ impl Wire {
     /// Sends all that was put.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.inner.borrow_mut();
+        let before = inner.outlet.waiting();
         let flushed = inner.outlet.poll_flush(&mut inner.socket, cx);
         self.signs.stuck.set(flushed.is_pending());
+        if inner.outlet.waiting() != before {
+            self.signs.taken.set(true);
+        }
         flushed
     }
 
@@ -184,6 +219,9 @@ impl Wire {
         self.signs
             .stuck
             .set(carried.is_pending() && *waits == Waits::ForRoom);
+        if matches!(carried, Poll::Ready(Ok(Carried::Bytes(_)))) {
+            self.signs.taken.set(true);
+        }
         carried
     }
 
@@ -195,31 +233,21 @@ impl Wire {
     /// The next piece of the request's body.
     pub fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
         let inner = &mut *self.inner.borrow_mut();
-        loop {
-            let closed = inner.inlet.is_closed();
-            match inner.body.decode(&mut inner.inlet.buffer, closed)? {
-                Piece::More => {}
-                piece => {
-                    inner.expects_continue = false;
-                    return Poll::Ready(Ok(piece));
-                }
-            }
-            if inner.expects_continue {
-                inner
-                    .outlet
-                    .buffer()
-                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                inner.expects_continue = false;
-            }
-            if ready!(inner.outlet.poll_flush(&mut inner.socket, cx)).is_err() {
-                return Poll::Ready(Err(BodyError::Broken));
-            }
-            match ready!(inner.inlet.poll_fill(&mut inner.socket, cx)) {
-                Ok(0) => self.signs.closed.set(true),
-                Ok(_) => {}
-                Err(_) => return Poll::Ready(Err(BodyError::Broken)),
+        let polled = inner.poll_body(&self.signs, cx);
+        if polled.is_pending() {
+            remember(&mut inner.body_reader, cx);
+            return Poll::Pending;
+        }
+        if inner.body.is_done() || !matches!(polled, Poll::Ready(Ok(_))) {
+            inner.body_reader = None;
+            // From now on the connection's own task watches the caller.
+            if let Some(watcher) = inner.watcher.take()
+                && !watcher.will_wake(cx.waker())
+            {
+                watcher.wake();
             }
         }
+        polled
     }
 
     /// Bytes as they are, for a tunnel: first what was read ahead.
@@ -250,10 +278,56 @@ impl Wire {
     }
 }
 
+impl Inner {
+    fn poll_body(&mut self, signs: &Signs, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
+        loop {
+            let closed = self.inlet.is_closed();
+            match self.body.decode(&mut self.inlet.buffer, closed)? {
+                Piece::More => {}
+                piece => {
+                    self.expects_continue = false;
+                    return Poll::Ready(Ok(piece));
+                }
+            }
+            if self.expects_continue {
+                // The caller was answered before it was told to go on: its body will not come.
+                if self.answering {
+                    return Poll::Pending;
+                }
+                self.outlet
+                    .buffer()
+                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.expects_continue = false;
+            }
+            // Once there is an answer, whoever writes it flushes: the socket wakes only one task that waits for room.
+            if !self.answering {
+                match self.outlet.poll_flush(&mut self.socket, cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(BodyError::Broken)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            match ready!(self.inlet.poll_fill(&mut self.socket, cx)) {
+                Ok(0) => signs.closed.set(true),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(BodyError::Broken)),
+            }
+        }
+    }
+}
+
+/// Keeps who is to be woken; a clone only where it is somebody else than before.
+fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) {
+    if !kept.as_ref().is_some_and(|k| k.will_wake(cx.waker())) {
+        *kept = Some(cx.waker().clone());
+    }
+}
+
 /// The body of the request under way on a wire.
 #[derive(Debug)]
 pub struct WireBody {
     wire: Rc<Wire>,
+    turn: u64,
     known: Option<u64>,
     done: bool,
 }
@@ -261,11 +335,16 @@ pub struct WireBody {
 impl WireBody {
     /// The body of the request whose head was just read.
     pub fn new(wire: Rc<Wire>) -> Self {
-        let (known, done) = {
+        let (turn, known, done) = {
             let inner = wire.inner.borrow();
-            (inner.body.known(), inner.body.is_done())
+            (inner.turn, inner.body.known(), inner.body.is_done())
         };
-        Self { wire, known, done }
+        Self {
+            wire,
+            turn,
+            known,
+            done,
+        }
     }
 }
 
@@ -279,6 +358,10 @@ impl Body for WireBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.done {
             return Poll::Ready(None);
+        }
+        if self.wire.inner.borrow().turn != self.turn {
+            self.done = true;
+            return Poll::Ready(Some(Err(BodyError::Broken)));
         }
         let piece = ready!(self.wire.poll_body(cx));
         self.done = !matches!(piece, Ok(Piece::Data(_))) || self.wire.is_body_done();

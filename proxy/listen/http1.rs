@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::pulse::Order;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::encode::{self, AnswerHead, Framing};
-use crate::http1::head::{HeadError, RequestHead};
+use crate::http1::head::{Bounds, HeadError, RequestHead};
 use crate::http1::pipe::Pipe;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
@@ -61,13 +61,18 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
 
 async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, leaving: &Cell<bool>) {
     let limits = &connection.listener.limits;
+    let mut served = false;
+    let bounds = Bounds {
+        bytes: limits.header_bytes,
+        lines: limits.header_count,
+    };
     loop {
         let read = poll_fn(|cx| {
-            if leaving.get() && wire.is_idle() {
+            // Over a connection that was just opened the first request may be on its way.
+            if leaving.get() && served && wire.is_idle() {
                 return Poll::Ready(None);
             }
-            wire.poll_head(cx, limits.header_bytes, limits.header_count)
-                .map(Some)
+            wire.poll_head(cx, bounds).map(Some)
         });
         let head = match read.await {
             Some(Ok(head)) => head,
@@ -80,6 +85,7 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, lea
             None => return,
         };
         let under_way = connection.pulse.request();
+        served = true;
         let next = one(connection, wire, peer, head, leaving).await;
         drop(under_way);
         match next {
@@ -288,10 +294,8 @@ async fn close(wire: &Wire) {
 fn reason(no_request: &NoRequest) -> Option<Reason> {
     match no_request {
         NoRequest::Closed | NoRequest::Broken => None,
-        NoRequest::TooLarge { target: true } => Some(Reason::TargetTooLong),
-        NoRequest::TooLarge { target: false } | NoRequest::Head(HeadError::TooMany) => {
-            Some(Reason::HeaderTooLarge)
-        }
+        NoRequest::Head(HeadError::TooLarge { target: true }) => Some(Reason::TargetTooLong),
+        NoRequest::Head(HeadError::TooLarge { target: false }) => Some(Reason::HeaderTooLarge),
         NoRequest::Head(HeadError::Malformed) => Some(Reason::Malformed),
         NoRequest::Head(HeadError::Version) => Some(Reason::HttpVersion),
         NoRequest::Head(HeadError::Framing) => Some(Reason::Framing),

@@ -16,6 +16,10 @@ pub const SWEEP: Duration = Duration::from_millis(250);
 /// somebody who is gone: only time tells them apart, and the version's work is wasted on the latter.
 const HALF_CLOSED: Duration = Duration::from_secs(2);
 
+/// How long a connection that was told to leave may stay with nothing under way: an HTTP/2 caller must hear of it, and a
+/// request may be on its way over a connection that has just been opened.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// One connection's state.
 #[derive(Debug)]
 pub struct Pulse {
@@ -32,6 +36,8 @@ pub struct Pulse {
     /// Since when the caller has closed its sending side, likewise.
     closed: Cell<Option<Instant>>,
     order: Cell<Option<Order>>,
+    /// When it was told to leave.
+    told: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -70,6 +76,7 @@ impl Pulse {
             stuck: Cell::new(None),
             closed: Cell::new(None),
             order: Cell::new(None),
+            told: Cell::new(None),
             waker: RefCell::new(None),
         }
     }
@@ -103,6 +110,9 @@ impl Pulse {
     /// Gives an order.
     pub fn order(&self, order: Order) {
         self.order.set(Some(order));
+        if order == Order::Leave && self.told.get().is_none() {
+            self.told.set(Some(self.clock.now()));
+        }
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -113,6 +123,10 @@ impl Pulse {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.requests.get() > 0;
+        // A slow caller's socket is full whenever it is looked at: only one that takes nothing at all is stuck.
+        if self.signs.taken.take() {
+            self.stuck.set(None);
+        }
         note(&self.stuck, &self.signs.stuck, now);
         note(&self.closed, &self.signs.closed, now);
         if self
@@ -129,6 +143,9 @@ impl Pulse {
                 .get()
                 .filter(|since| lasted(*since, HALF_CLOSED))
                 .map(|_| Order::Abort);
+        }
+        if let Some(told) = self.told.get() {
+            return lasted(told.max(self.idle.get()), LAST_WORDS).then_some(Order::Abort);
         }
         note(&self.head, &self.signs.bytes, now);
         if let Some(since) = self.head.get() {
@@ -241,6 +258,27 @@ mod tests {
     }
 
     #[test]
+    fn who_was_told_to_leave_is_gone_before_long() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let (idle, busy) = (pulses.add(TIMEOUTS), pulses.add(TIMEOUTS));
+        let request = busy.request();
+        pulses.order(Order::Leave);
+        assert_eq!(
+            (idle.take_order(), busy.take_order()),
+            (Some(Order::Leave), Some(Order::Leave))
+        );
+        after(&pulses, start, 3);
+        assert_eq!(
+            (idle.take_order(), busy.take_order()),
+            (Some(Order::Abort), None)
+        );
+        drop(request);
+        after(&pulses, start, 6);
+        assert_eq!(busy.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
     fn a_head_that_dribbles_is_bounded_as_a_whole() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
@@ -270,6 +308,20 @@ mod tests {
         assert_eq!(pulse.take_order(), None);
         after(&pulses, start, 92);
         assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
+    fn a_caller_that_takes_little_by_little_is_served_to_the_end() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS);
+        let _request = pulse.request();
+        pulse.signs.stuck.set(true);
+        for second in (0..600).step_by(30) {
+            pulse.signs.taken.set(true);
+            after(&pulses, start, second);
+            assert_eq!(pulse.take_order(), None, "after {second} s");
+        }
     }
 
     #[test]

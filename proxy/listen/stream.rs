@@ -25,6 +25,9 @@ impl Stream {
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.signs.stuck.set(result.is_pending());
+        if result.is_ready() {
+            self.signs.taken.set(true);
+        }
         result
     }
 }

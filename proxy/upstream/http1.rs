@@ -187,7 +187,7 @@ impl Http1 {
     ) -> Poll<Result<response::Parts, FailureKind>> {
         loop {
             if !self.inlet.buffer.is_empty() {
-                match head::answer(&mut self.inlet.buffer, asked) {
+                match head::answer(&mut self.inlet.buffer, asked, ANSWER_HEAD_BYTES) {
                     Ok(Some(head)) if is_interim(head.parts.status) => {
                         *interim += 1;
                         if *interim > INTERIM_MOST {
@@ -200,8 +200,8 @@ impl Http1 {
                         self.keep_alive &= head.keep_alive;
                         return Poll::Ready(Ok(head.parts));
                     }
-                    Ok(None) if self.inlet.buffer.len() <= ANSWER_HEAD_BYTES => {}
-                    Ok(None) | Err(_) => return Poll::Ready(Err(FailureKind::Garbage)),
+                    Ok(None) => {}
+                    Err(_) => return Poll::Ready(Err(FailureKind::Garbage)),
                 }
             }
             match ready!(self.inlet.poll_fill(&mut self.socket, cx)) {
