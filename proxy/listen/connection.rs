@@ -78,7 +78,11 @@ impl Connection {
         loop {
             let peeked = tokio::select! {
                 peeked = stream.peek(&mut first) => peeked.ok()?,
-                _ = self.ordered() => return None,
+                order = self.ordered() => match order {
+                    // Its first request may be on its way.
+                    Order::Leave => continue,
+                    Order::SlowHead | Order::Abort => return None,
+                },
             };
             let seen = &first[..peeked];
             if seen.is_empty() {

@@ -94,6 +94,11 @@ impl Pulse {
         UnderWay(self.clone())
     }
 
+    /// Whether it was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.told.get().is_some()
+    }
+
     /// The order to follow, once.
     pub fn take_order(&self) -> Option<Order> {
         self.order.take()

@@ -41,9 +41,8 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.socket).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
-            if buf.filled().len() > before {
-                self.signs.bytes.set(true);
-            } else if buf.remaining() > 0 {
+            // Bytes alone say nothing here: acknowledgements and pings come between requests too.
+            if buf.filled().len() == before && buf.remaining() > 0 {
                 self.signs.closed.set(true);
             }
         }
