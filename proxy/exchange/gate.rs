@@ -1,6 +1,6 @@
 //! Through which every request passes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
@@ -8,11 +8,11 @@ use std::time::Instant;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use tidegate_config as config;
 
 use super::account::Account;
-use super::attempt::{Answered, Terms, attempt};
+use super::attempt::{Answered, Terms, attempt, within};
 use super::budget::Budget;
 use super::client_address::{client_address, is_trusted};
 use super::entry::Log;
@@ -89,8 +89,10 @@ impl Gate {
     pub async fn pass(&self, request: Request<Inbound>, peer: &Rc<Peer>) -> Response<Answer> {
         let started = Instant::now();
         let view = self.viewer.view();
+        let is_head = request.method() == Method::HEAD;
         let passed = self.walk(request, peer, &view, started).await;
-        passed.unwrap_or_else(|refused| self.turn_away(refused, peer))
+        let response = passed.unwrap_or_else(|refused| self.turn_away(refused, peer));
+        without_body(response, is_head)
     }
 
     /// Counts a request that never became one, and says how it is answered.
@@ -245,14 +247,21 @@ impl Gate {
         let version = &snapshot.services[choice.service][choice.version];
         let logged = account.has_entry();
         let tried = RefCell::new(Vec::new());
+        let last_tried = Cell::new(None);
         let route_id = edits.id;
         let terms = Terms {
             balancer: passage.view.balancer(choice.service, choice.version),
             retry: rules.retry.as_ref(),
             each_try: rules.timeouts.each_try,
+            upload: &watch,
             budget: &|retry| self.take_retry(route_id, retry),
-            failed: &|endpoint| version.endpoint_failed(endpoint, Instant::now()),
+            failed: &|endpoint| {
+                if !watch.is_spoilt() {
+                    version.endpoint_failed(endpoint, Instant::now());
+                }
+            },
             tried: &|endpoint| {
+                last_tried.set(Some(endpoint.id));
                 if logged {
                     tried.borrow_mut().push(endpoint.clone());
                 }
@@ -263,8 +272,8 @@ impl Gate {
         }
         let tries = attempt(&head, body, &terms);
         let outcome = match rules.timeouts.request {
-            None => Ok(tries.await),
-            Some(bound) => tokio::time::timeout(bound, tries).await,
+            None => Some(tries.await),
+            Some(bound) => within(bound, &watch, tries).await,
         };
         if let Some(entry) = account.entry() {
             tried
@@ -276,18 +285,27 @@ impl Gate {
             head: mut answer,
             inflow,
         } = match outcome {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(trouble)) => {
+            Some(Ok(answered)) => answered,
+            Some(Err(_)) if watch.state() == UploadState::Gone => {
+                drop(account); // which says so
+                return Ok(refusal::answer(Reason::Malformed)); // to nobody
+            }
+            Some(Err(trouble)) => {
                 let reason = whose_fault(trouble.reason(), &watch);
                 return Err(Refused { reason, account });
             }
-            Err(_) => {
+            None => {
+                let mut endpoints = version.endpoints.iter();
+                if let Some(slow) = endpoints.find(|e| last_tried.get() == Some(e.id)) {
+                    account.endpoint_failed(slow);
+                }
                 return Err(Refused {
-                    reason: timed_out(&watch),
+                    reason: Reason::RequestTimeout,
                     account,
                 });
             }
         };
+        watch.answered();
 
         account.answered(answer.status.as_u16());
         if let Some(entry) = account.entry() {
@@ -302,6 +320,12 @@ impl Gate {
                 });
             }
             headers::toward_caller(&mut answer.headers);
+            edits
+                .response
+                .apply(&mut answer.headers, names.places(request_id.as_ref()));
+            if let Some(id) = choice.assigned {
+                give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
+            }
             answer
                 .headers
                 .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -330,9 +354,10 @@ impl Gate {
             give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
         }
         let idle = Idle::new(rules.timeouts.stream_idle);
+        let bodiless = head.method == Method::HEAD || is_bodiless(answer.status);
         Ok(Response::from_parts(
             answer,
-            Answer::stream(inflow, idle, account),
+            Answer::stream(inflow, idle, account, watch, bodiless),
         ))
     }
 
@@ -535,6 +560,9 @@ fn rewrite(head: &mut Parts, route: &config::Route, rules: &config::Forward) {
     }
 }
 
+/// What a version is told where an HTTP/1.0 caller named no host: later protocols must name one.
+const NO_HOST: &str = "localhost";
+
 /// The target in the form that the protocol wants.
 fn for_protocol(head: &mut Parts, http2: bool) {
     if http2 {
@@ -545,7 +573,7 @@ fn for_protocol(head: &mut Parts, http2: bool) {
             .remove(header::HOST)
             .and_then(|h| h.as_bytes().try_into().ok());
         if parts.authority.is_none() {
-            parts.authority = Some(http::uri::Authority::from_static("localhost"));
+            parts.authority = Some(http::uri::Authority::from_static(NO_HOST));
         }
         head.uri = Uri::from_parts(parts).unwrap_or_default();
         head.version = Version::HTTP_2;
@@ -558,6 +586,11 @@ fn for_protocol(head: &mut Parts, http2: bool) {
                 .unwrap_or_else(|| PathAndQuery::from_static("/"));
             head.uri = Uri::from(path);
         }
+        if head.version == Version::HTTP_10 {
+            head.headers
+                .entry(header::HOST)
+                .or_insert(HeaderValue::from_static(NO_HOST));
+        }
         head.version = Version::HTTP_11;
     }
 }
@@ -567,19 +600,29 @@ fn whose_fault(seen: Reason, watch: &UploadWatch) -> Reason {
     match watch.state() {
         UploadState::TooLarge => Reason::BodyTooLarge,
         UploadState::Stalled => Reason::SlowBody,
-        UploadState::Broken => Reason::Malformed,
+        UploadState::Broken | UploadState::Gone => Reason::Malformed,
         UploadState::Open | UploadState::Complete => seen,
     }
 }
 
-/// No answer in time: the caller's fault where it was still sending.
-fn timed_out(watch: &UploadWatch) -> Reason {
-    match whose_fault(Reason::RequestTimeout, watch) {
-        Reason::RequestTimeout if watch.state() == UploadState::Open && watch.is_waiting() => {
-            Reason::SlowBody
+/// An answer of the proxy's own to a request, or with a status, that can have none keeps its length at most.
+fn without_body(mut response: Response<Answer>, is_head: bool) -> Response<Answer> {
+    if let Answer::Whole(bytes) = response.body() {
+        let length = bytes.len();
+        if is_bodiless(response.status()) {
+            *response.body_mut() = Answer::Empty;
+        } else if is_head {
+            *response.body_mut() = Answer::Empty;
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        reason => reason,
     }
+    response
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether the cookie that is given may travel over https alone: the client came over it, by the word of a trusted proxy.

@@ -155,8 +155,8 @@ pub fn answer(
     // Where both lengths were told, or one for a body that cannot be, the next answer could begin anywhere (RFC 9112
     // §6.3).
     let framed = said.codings > 0 || said.length.is_some_and(|length| length > 0);
-    let doubtful = (said.codings > 0 && said.length.is_some())
-        || (framed && status == StatusCode::NO_CONTENT);
+    let doubtful =
+        (said.codings > 0 && said.length.is_some()) || (framed && status == StatusCode::NO_CONTENT);
     if status == StatusCode::NO_CONTENT {
         headers.remove(header::CONTENT_LENGTH); // RFC 9110 §8.6
     } else if said.lengths > 1 {

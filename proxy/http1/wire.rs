@@ -279,11 +279,7 @@ impl Wire {
 }
 
 impl Inner {
-    fn poll_body(
-        &mut self,
-        signs: &Signs,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Piece, BodyError>> {
+    fn poll_body(&mut self, signs: &Signs, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
         loop {
             let closed = self.inlet.is_closed();
             match self.body.decode(&mut self.inlet.buffer, closed)? {
