@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::entry::Entry;
-use crate::record::{CLIENT_GONE, Failure, FailureKind, Outcome, Recorder, Series, WorkerLedger};
+use crate::record::{
+    Blame, CLIENT_GONE, Failure, FailureKind, Outcome, Recorder, Series, WorkerLedger,
+};
 use crate::snapshot::View;
 use crate::upstream::{Endpoint, Version};
 
@@ -89,7 +91,9 @@ impl Account {
 
     /// The answer broke off after its head.
     pub fn fail(mut self, kind: FailureKind, endpoint: &Endpoint) {
-        self.endpoint_failed(endpoint);
+        if kind.blame() == Blame::Version {
+            self.endpoint_failed(endpoint);
+        }
         self.settle(Some(kind.failure()));
     }
 

@@ -2,6 +2,7 @@
 //! to the moment when the caller goes away: an answer is judged at its end, not at its head.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::http1::pipe::{Carried, CarryError, Pipe, Waits};
 use crate::http1::wire::Wire;
 use crate::record::FailureKind;
 use crate::upstream::Inflow;
+use crate::upstream::body::{UploadWatch, strip_trailers};
 use crate::upstream::idle::Idle;
 
 /// An answer's body.
@@ -35,6 +37,9 @@ pub struct Stream {
     inner: Option<Inflow>,
     idle: Idle,
     account: Option<Account>,
+    upload: Rc<UploadWatch>,
+    /// There may be an end, and nothing before it.
+    bodiless: bool,
 }
 
 /// Why an answer's body broke off. Written nowhere: the account tells.
@@ -43,19 +48,37 @@ pub struct Stream {
 pub struct AnswerError(FailureKind);
 
 impl Answer {
-    /// Passes `inner` on and settles `account` at its end.
-    pub fn stream(inner: Inflow, idle: Idle, account: Account) -> Self {
+    /// Passes `inner` on and settles `account` at its end. `upload` tells whose fault it is where it breaks off;
+    /// `bodiless` says that no byte may come.
+    pub fn stream(
+        inner: Inflow,
+        idle: Idle,
+        account: Account,
+        upload: Rc<UploadWatch>,
+        bodiless: bool,
+    ) -> Self {
         let ended = inner.is_end_stream();
         let mut stream = Stream {
             inner: Some(inner),
             idle,
             account: Some(account),
+            upload,
+            bodiless,
         };
         if ended {
             stream.end();
             return Self::Empty;
         }
         Self::Stream(Box::new(stream))
+    }
+
+    /// Goes on sending what is left of the request while nobody asks for the next frame.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Self::Stream(stream) = self
+            && let Some(inner) = &mut stream.inner
+        {
+            inner.poll_upload(cx);
+        }
     }
 
     /// Whether the rest is worth to be carried by the kernel, see [`Answer::poll_carry`].
@@ -90,6 +113,11 @@ impl Stream {
     }
 
     fn fail(&mut self, kind: FailureKind) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let kind = if self.upload.is_spoilt() {
+            FailureKind::Aborted
+        } else {
+            kind
+        };
         if let (Some(inner), Some(account)) = (self.inner.take(), self.account.take()) {
             account.fail(kind, inner.lease().endpoint());
         }
@@ -165,7 +193,13 @@ impl Stream {
                 Poll::Ready(None)
             }
             Some(Err(kind)) => self.fail(kind),
-            Some(Ok(frame)) => {
+            Some(Ok(frame)) if self.bodiless && frame.data_ref().is_some_and(|d| !d.is_empty()) => {
+                self.fail(FailureKind::Garbage)
+            }
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_trailers(trailers);
+                }
                 let ended = inner.is_end_stream();
                 if let Some(entry) = self.account.as_mut().and_then(Account::entry) {
                     entry.passed(frame.data_ref().map_or(0, Bytes::len));

@@ -1,15 +1,16 @@
 //! Tries. What never left the proxy is sent again without asking; what may have been done is sent again only where doing
 //! it twice is doing it once (RFC 9110 §9.2.2), and where the route asks for it, within its budget.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, request, response};
 use tidegate_config as config;
 use tidegate_config::RetryOn;
-use tokio::time::timeout;
 
 use crate::record::{Blame, FailureKind, Reason};
+use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::forward::Unanswered;
 use crate::upstream::{Balancer, Endpoint, Inflow, Lease, Outbound, forward};
 
@@ -33,6 +34,8 @@ pub struct Terms<'a> {
     pub retry: Option<&'a config::Retry>,
     /// The bound on one try.
     pub each_try: Option<Duration>,
+    /// How far the caller is with its body.
+    pub upload: &'a UploadWatch,
     /// Takes one retry from the budget.
     pub budget: &'a dyn Fn(&config::Retry) -> bool,
     /// Told of every endpoint that failed a try.
@@ -84,7 +87,7 @@ pub async fn attempt(
                 kind: error.into(),
                 unsent: Some(next),
             }),
-            Ok(()) => bounded(terms.each_try, forward(&mut lease, head, next)).await,
+            Ok(()) => bounded(terms, forward(&mut lease, head, next)).await,
         };
         next = match outcome {
             Ok((answer, http2)) => match again.as_ref().and_then(Outbound::again) {
@@ -207,14 +210,38 @@ pub fn is_idempotent(method: &Method) -> bool {
 }
 
 async fn bounded<T>(
-    bound: Option<Duration>,
+    terms: &Terms<'_>,
     work: impl Future<Output = Result<T, Unanswered>>,
 ) -> Result<T, Unanswered> {
-    match bound {
+    match terms.each_try {
         None => work.await,
         // Boxed, timer and all: few routes bound a single try, and every request would pay for its size.
-        Some(bound) => Box::pin(timeout(bound, work))
+        Some(bound) => Box::pin(within(bound, terms.upload, work))
             .await
             .unwrap_or(Err(Unanswered::after_sending(FailureKind::Timeout))),
+    }
+}
+
+/// Waits for `work` up to `bound`, counted from the last that the caller has sent: a long upload is not the version's
+/// slowness. While the version waits for more of it, the listener's own bound on silence counts.
+pub(super) async fn within<T>(
+    bound: Duration,
+    watch: &UploadWatch,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    let mut end = tokio::time::Instant::now() + bound;
+    loop {
+        if let Ok(done) = tokio::time::timeout_at(end, work.as_mut()).await {
+            return Some(done);
+        }
+        let now = tokio::time::Instant::now();
+        let waits = watch.state() == UploadState::Open && watch.is_waiting();
+        let since = if waits {
+            Some(now)
+        } else {
+            watch.moved().map(Into::into)
+        };
+        end = since.map(|since| since + bound).filter(|end| *end > now)?;
     }
 }

@@ -8,17 +8,7 @@ pub fn whose_fault(seen: Reason, watch: &UploadWatch) -> Reason {
     match watch.state() {
         UploadState::TooLarge => Reason::BodyTooLarge,
         UploadState::Stalled => Reason::SlowBody,
-        UploadState::Broken => Reason::Malformed,
+        UploadState::Broken | UploadState::Gone => Reason::Malformed,
         UploadState::Open | UploadState::Complete => seen,
-    }
-}
-
-/// No answer in time: the caller's fault where it was still sending.
-pub fn timed_out(watch: &UploadWatch) -> Reason {
-    match whose_fault(Reason::RequestTimeout, watch) {
-        Reason::RequestTimeout if watch.state() == UploadState::Open && watch.is_waiting() => {
-            Reason::SlowBody
-        }
-        reason => reason,
     }
 }

@@ -1,23 +1,24 @@
 //! Through which every request passes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use tidegate_config as config;
 
 use super::account::Account;
-use super::attempt::{Answered, Terms, attempt};
+use super::attempt::{Answered, Terms, attempt, within};
 use super::budget::Budget;
 use super::client_address::client_address;
 use super::entry::Log;
-use super::fault::{timed_out, whose_fault};
+use super::fault::whose_fault;
 use super::headers::{self, Onward, X_REQUEST_ID};
 use super::identity::{assigned_secure, give_identity};
+use super::local::{is_bodiless, without_body};
 use super::passage::{Names, Passage, edit_local};
 use super::screen::{self, Admitted};
 use super::target::{for_protocol, host_of, rewrite};
@@ -26,7 +27,7 @@ use super::{Answer, Peer, local, refusal};
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::{View, Viewer};
-use crate::upstream::body::UploadWatch;
+use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::idle::Idle;
 use crate::upstream::{Inbound, Outbound};
 
@@ -83,8 +84,10 @@ impl Gate {
     pub async fn pass(&self, request: Request<Inbound>, peer: &Rc<Peer>) -> Response<Answer> {
         let started = Instant::now();
         let view = self.viewer.view();
+        let is_head = request.method() == Method::HEAD;
         let passed = self.walk(request, peer, &view, started).await;
-        passed.unwrap_or_else(|refused| self.turn_away(refused, peer))
+        let response = passed.unwrap_or_else(|refused| self.turn_away(refused, peer));
+        without_body(response, is_head)
     }
 
     /// Counts a request that never became one, and says how it is answered.
@@ -239,14 +242,21 @@ impl Gate {
         let version = &snapshot.services[choice.service][choice.version];
         let logged = account.has_entry();
         let tried = RefCell::new(Vec::new());
+        let last_tried = Cell::new(None);
         let route_id = edits.id;
         let terms = Terms {
             balancer: passage.view.balancer(choice.service, choice.version),
             retry: rules.retry.as_ref(),
             each_try: rules.timeouts.each_try,
+            upload: &watch,
             budget: &|retry| self.take_retry(route_id, retry),
-            failed: &|endpoint| version.endpoint_failed(endpoint, Instant::now()),
+            failed: &|endpoint| {
+                if !watch.is_spoilt() {
+                    version.endpoint_failed(endpoint, Instant::now());
+                }
+            },
             tried: &|endpoint| {
+                last_tried.set(Some(endpoint.id));
                 if logged {
                     tried.borrow_mut().push(endpoint.clone());
                 }
@@ -257,8 +267,8 @@ impl Gate {
         }
         let tries = attempt(&head, body, &terms);
         let outcome = match rules.timeouts.request {
-            None => Ok(tries.await),
-            Some(bound) => tokio::time::timeout(bound, tries).await,
+            None => Some(tries.await),
+            Some(bound) => within(bound, &watch, tries).await,
         };
         if let Some(entry) = account.entry() {
             tried
@@ -270,18 +280,27 @@ impl Gate {
             head: mut answer,
             inflow,
         } = match outcome {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(trouble)) => {
+            Some(Ok(answered)) => answered,
+            Some(Err(_)) if watch.state() == UploadState::Gone => {
+                drop(account); // which says so
+                return Ok(refusal::answer(Reason::Malformed)); // to nobody
+            }
+            Some(Err(trouble)) => {
                 let reason = whose_fault(trouble.reason(), &watch);
                 return Err(Refused { reason, account });
             }
-            Err(_) => {
+            None => {
+                let mut endpoints = version.endpoints.iter();
+                if let Some(slow) = endpoints.find(|e| last_tried.get() == Some(e.id)) {
+                    account.endpoint_failed(slow);
+                }
                 return Err(Refused {
-                    reason: timed_out(&watch),
+                    reason: Reason::RequestTimeout,
                     account,
                 });
             }
         };
+        watch.answered();
 
         account.answered(answer.status.as_u16());
         if let Some(entry) = account.entry() {
@@ -296,6 +315,12 @@ impl Gate {
                 });
             }
             headers::toward_caller(&mut answer.headers);
+            edits
+                .response
+                .apply(&mut answer.headers, names.places(request_id.as_ref()));
+            if let Some(id) = choice.assigned {
+                give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
+            }
             answer
                 .headers
                 .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -324,9 +349,10 @@ impl Gate {
             give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
         }
         let idle = Idle::new(rules.timeouts.stream_idle);
+        let bodiless = head.method == Method::HEAD || is_bodiless(answer.status);
         Ok(Response::from_parts(
             answer,
-            Answer::stream(inflow, idle, account),
+            Answer::stream(inflow, idle, account, watch, bodiless),
         ))
     }
 

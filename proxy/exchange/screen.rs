@@ -72,6 +72,10 @@ fn settle_host(head: &mut Parts, survey: Survey) -> Result<(), Reason> {
             return Err(Reason::Host);
         }
         let said = head.headers.get(header::HOST);
+        // A target with a host does not excuse from telling it (RFC 9112 §3.2).
+        if said.is_none() && head.version == Version::HTTP_11 {
+            return Err(Reason::Host);
+        }
         if said.is_some_and(|host| !is_host(host.as_bytes())) {
             return Err(Reason::Host);
         }
@@ -156,8 +160,8 @@ fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reaso
         })?;
     let target = match (normal, absolute) {
         (std::borrow::Cow::Borrowed(_), false) => return Ok(()),
-        (std::borrow::Cow::Borrowed(_), true) => target.clone(),
-        (std::borrow::Cow::Owned(path), _) => with_query(path, target.query())
+        // Written anew: an absolute target may have a query and no path (RFC 9112 §3.2.1).
+        (path, _) => with_query(path.into_owned(), target.query())
             .parse::<PathAndQuery>()
             .map_err(|_| Reason::Target)?,
     };

@@ -53,6 +53,9 @@ pub fn rewrite(head: &mut Parts, route: &config::Route, rules: &config::Forward)
     }
 }
 
+/// What a version is told where an HTTP/1.0 caller named no host: later protocols must name one.
+const NO_HOST: &str = "localhost";
+
 /// The target in the form that the protocol wants.
 pub fn for_protocol(head: &mut Parts, http2: bool) {
     if http2 {
@@ -63,7 +66,7 @@ pub fn for_protocol(head: &mut Parts, http2: bool) {
             .remove(header::HOST)
             .and_then(|h| h.as_bytes().try_into().ok());
         if parts.authority.is_none() {
-            parts.authority = Some(Authority::from_static("localhost"));
+            parts.authority = Some(Authority::from_static(NO_HOST));
         }
         head.uri = Uri::from_parts(parts).unwrap_or_default();
         head.version = Version::HTTP_2;
@@ -75,6 +78,10 @@ pub fn for_protocol(head: &mut Parts, http2: bool) {
                 .cloned()
                 .unwrap_or_else(|| PathAndQuery::from_static("/"));
             head.uri = Uri::from(path);
+        }
+        if head.version == Version::HTTP_10 {
+            let none = HeaderValue::from_static(NO_HOST);
+            head.headers.entry(header::HOST).or_insert(none);
         }
         head.version = Version::HTTP_11;
     }

@@ -67,13 +67,13 @@ async fn must_leave(leave: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Both directions until both are done, one breaks, or neither moves for `idle`.
+/// Both directions until both have ended, one breaks, or neither moves for `idle`.
 async fn copy(caller: CallerEnd, version: Box<Http1>, idle: Option<Duration>) {
     let moved = Cell::new(Instant::now());
     let (from_caller, to_caller) = tokio::io::split(caller);
     let (from_version, to_version) = tokio::io::split(version);
     let both = async {
-        tokio::join!(
+        tokio::try_join!(
             one_way(from_caller, to_version, &moved),
             one_way(from_version, to_caller, &moved)
         )
@@ -100,21 +100,18 @@ async fn one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     moved: &Cell<Instant>,
-) {
+) -> io::Result<()> {
     let mut buffer = vec![0; TUNNEL_BUFFER];
     loop {
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(n) => {
-                moved.set(Instant::now());
-                if to.write_all(&buffer[..n]).await.is_err() {
-                    break;
-                }
-            }
+        let n = from.read(&mut buffer).await?;
+        if n == 0 {
+            // Half of the tunnel is done: the other side may still have something to say.
+            return to.shutdown().await;
         }
+        moved.set(Instant::now());
+        to.write_all(&buffer[..n]).await?;
+        moved.set(Instant::now());
     }
-    // Half of the tunnel is done: the other side may still have something to say.
-    let _ = to.shutdown().await;
 }
 
 /// The caller's connection, raw.

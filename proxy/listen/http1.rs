@@ -52,6 +52,7 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
         requests.as_mut().poll(cx).map(|()| None)
     })
     .await;
+    wire.detach_body();
     if order == Some(Order::SlowHead) {
         turn_away(connection, &wire, &peer, Reason::SlowRequest).await;
     }
@@ -125,6 +126,7 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         && !connection.pulse.is_leaving()
         && !connection.leaving.get();
     let (sent, stays) = answer(wire, response, asked, stays).await;
+    wire.detach_body();
     if sent.is_err() {
         return Next::Gone;
     }
@@ -152,6 +154,7 @@ async fn answer(
     asked: Asked,
     stays: bool,
 ) -> (io::Result<()>, bool) {
+    wire.begin_answer();
     let (mut parts, body) = response.into_parts();
     if let Answer::Tunnel(tunnel) = body {
         let head = AnswerHead {
@@ -221,7 +224,12 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
                 return Poll::Ready(carried.map_err(|_| gone()));
             }
             if !wire.put(|out| out.has_room()) {
-                ready!(wire.poll_flush(cx))?;
+                let Poll::Ready(flushed) = wire.poll_flush(cx) else {
+                    // A caller may read nothing before all of its request is taken.
+                    body.poll_upload(cx);
+                    return Poll::Pending;
+                };
+                flushed?;
             }
             let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) else {
                 // What is there goes out while the rest is waited for.
@@ -300,6 +308,7 @@ fn reason(no_request: &NoRequest) -> Option<Reason> {
 
 async fn turn_away(connection: &Connection, wire: &Wire, peer: &Peer, reason: Reason) {
     connection.gate.refuse(peer, reason);
+    wire.begin_answer();
     wire.put(|out| out.buffer().extend_from_slice(&refusal::raw(reason)));
     let told = poll_fn(|cx| wire.poll_flush(cx));
     if let Ok(Ok(())) = Box::pin(tokio::time::timeout(LINGER, told)).await {

@@ -18,4 +18,7 @@ pub mod stream;
 pub mod worker;
 pub mod workers;
 
+#[cfg(test)]
+mod tests;
+
 pub use workers::{BindFailure, Workers};

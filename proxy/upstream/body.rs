@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::idle::Idle;
+use crate::http1::framing::BodyError;
 use crate::http1::wire::WireBody;
 
 /// A request's body as its caller sends it.
@@ -24,15 +25,22 @@ pub enum Inbound {
     Http2(Incoming),
 }
 
-/// The caller's body broke off; who reads it needs to know no more.
+/// How the caller's body broke off.
 #[derive(Debug)]
-pub struct BrokeOff;
+struct BrokeOff(UploadState);
 
 impl Inbound {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         match self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| BrokeOff),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| BrokeOff),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| {
+                BrokeOff(match error {
+                    BodyError::Broken => UploadState::Gone,
+                    BodyError::Malformed | BodyError::Incomplete => UploadState::Broken,
+                })
+            }),
+            Self::Http2(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|_| BrokeOff(UploadState::Broken)),
         }
     }
 
@@ -76,7 +84,7 @@ pub struct Upload {
 }
 
 /// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1).
-const NEVER_TRAILERS: [HeaderName; 12] = [
+const NEVER_TRAILERS: [HeaderName; 20] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -89,7 +97,22 @@ const NEVER_TRAILERS: [HeaderName; 12] = [
     header::TRAILER,
     header::UPGRADE,
     header::FORWARDED,
+    header::PROXY_AUTHORIZATION,
+    header::EXPECT,
+    header::MAX_FORWARDS,
+    header::CONTENT_RANGE,
+    header::SET_COOKIE,
+    header::LOCATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
+
+/// Removes what no trailer may say.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    for name in &NEVER_TRAILERS {
+        trailers.remove(name);
+    }
+}
 
 /// What became of an upload, for whoever must find out whose fault a broken request was.
 #[derive(Debug, Default)]
@@ -97,6 +120,8 @@ pub struct UploadWatch {
     state: Cell<UploadState>,
     bytes: Cell<u64>,
     waiting: Cell<bool>,
+    moved: Cell<Option<Instant>>,
+    answered: Cell<bool>,
 }
 
 /// Where an upload stands.
@@ -107,8 +132,10 @@ pub enum UploadState {
     Open,
     /// All of it was passed on.
     Complete,
-    /// The caller broke it off.
+    /// The caller broke it off, or framed it as no HTTP.
     Broken,
+    /// The caller is gone.
+    Gone,
     /// It grew over the limit.
     TooLarge,
     /// The caller sent nothing for too long.
@@ -129,6 +156,21 @@ impl UploadWatch {
     /// Whether the version has asked for more than the caller has sent.
     pub fn is_waiting(&self) -> bool {
         self.waiting.get()
+    }
+
+    /// Whether the caller is to blame for how it ended.
+    pub fn is_spoilt(&self) -> bool {
+        !matches!(self.state.get(), UploadState::Open | UploadState::Complete)
+    }
+
+    /// When the last bytes were passed on.
+    pub fn moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+
+    /// The answer has begun: from now on a caller may be silent because it listens.
+    pub fn answered(&self) {
+        self.answered.set(true);
     }
 
     /// Bytes passed on so far.
@@ -174,14 +216,13 @@ impl Outbound {
 impl Upload {
     /// What may not stand in a head may not stand behind a body.
     fn strip(&self, trailers: &mut HeaderMap) {
-        for name in &NEVER_TRAILERS {
-            trailers.remove(name);
-        }
+        strip_trailers(trailers);
         if let Some(stripped) = &self.stripped {
             let own = |name: &HeaderName| {
                 let plain = name.as_str().replace('_', "-");
                 plain.starts_with("x-tidegate-")
                     || plain.starts_with("x-forwarded-")
+                    || plain == "x-real-ip"
                     || stripped.iter().any(|s| s.as_str() == plain)
             };
             let doomed: Vec<HeaderName> = trailers.keys().filter(|n| own(n)).cloned().collect();
@@ -213,6 +254,9 @@ impl Body for Outbound {
         };
         let Poll::Ready(frame) = upload.inner.poll(cx) else {
             upload.watch.waiting.set(true);
+            if upload.watch.answered.get() {
+                return Poll::Pending;
+            }
             ready!(upload.idle.poll_pending(cx));
             return upload.end(UploadState::Stalled);
         };
@@ -223,7 +267,7 @@ impl Body for Outbound {
                 upload.watch.state.set(UploadState::Complete);
                 Poll::Ready(None)
             }
-            Some(Err(_)) => upload.end(UploadState::Broken),
+            Some(Err(BrokeOff(state))) => upload.end(state),
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     upload.strip(trailers);
@@ -235,6 +279,7 @@ impl Body for Outbound {
                     };
                     upload.left = left;
                     upload.watch.bytes.set(upload.watch.bytes.get() + len);
+                    upload.watch.moved.set(Some(Instant::now()));
                 }
                 if upload.inner.is_end_stream() {
                     upload.watch.state.set(UploadState::Complete);

@@ -160,6 +160,13 @@ impl Inflow {
         }
     }
 
+    /// Goes on sending what is left of the request while nobody asks for the next frame.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Link::Http1(connection) = self.lease.link() {
+            connection.poll_upload_rest(cx);
+        }
+    }
+
     /// Whether nothing follows.
     pub fn is_end_stream(&self) -> bool {
         match (&self.http2, self.lease.peek()) {

@@ -37,6 +37,8 @@ pub struct Http1 {
     body: Decoder,
     /// What is left of the request's body.
     upload: Option<Upload>,
+    /// The caller's body broke off: the version waits for a rest that will not come.
+    cut: bool,
     /// Another request may follow.
     keep_alive: bool,
     _place: Rc<Place>,
@@ -57,6 +59,7 @@ impl Http1 {
             outlet: Outlet::default(),
             body: Decoder::Done,
             upload: None,
+            cut: false,
             keep_alive: true,
             _place: place,
         }
@@ -149,6 +152,7 @@ impl Http1 {
             match frame {
                 Some(Err(_)) => {
                     self.keep_alive = false;
+                    self.cut = true;
                     self.upload = None;
                     return Poll::Ready(Err(FailureKind::Aborted));
                 }
@@ -214,11 +218,19 @@ impl Http1 {
         }
     }
 
+    /// Goes on sending what is left of the request while nobody asks for more of the answer.
+    pub fn poll_upload_rest(&mut self, cx: &mut Context<'_>) {
+        if self.upload.is_some() || !self.outlet.is_empty() {
+            // What goes wrong is told with the next piece of the answer.
+            let _ = self.poll_upload(cx);
+        }
+    }
+
     /// The next piece of the answer's body.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
-        if self.upload.is_some() || !self.outlet.is_empty() {
-            // An upload that breaks now takes the connection with it, not the answer.
-            let _ = self.poll_upload(cx);
+        self.poll_upload_rest(cx);
+        if self.cut {
+            return Poll::Ready(Err(BodyError::Broken));
         }
         loop {
             let closed = self.inlet.is_closed();

@@ -1,0 +1,9 @@
+//! The data plane end to end on one thread.
+
+mod bed;
+/// Bodies, both ways at once, and who is to blame where one breaks off.
+mod bodies;
+/// Versions that speak HTTP/2 behind callers that do not.
+mod over_h2c;
+/// One request after the other on one connection.
+mod turns;
