@@ -44,7 +44,7 @@ impl Socket {
         }
     }
 
-    /// The stream, where it is one of the network: what the kernel can carry without a copy.
+    /// The stream, where it is one of the network.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),

@@ -17,7 +17,7 @@ use super::pulse::Order;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::encode::{self, AnswerHead, Framing};
 use crate::http1::head::{Bounds, HeadError, RequestHead};
-use crate::http1::pipe::Pipe;
+use crate::http1::relay::Relay;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
 use crate::upstream::Inbound;
@@ -208,17 +208,13 @@ fn framing(
 /// Sends the head that was put, and the body behind it as it comes.
 async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Result<()> {
     let mut trailers = None;
-    let mut pipe: Option<Option<Pipe>> = None;
-    let mut carries = framing != Framing::Chunked;
+    let mut relay: Option<Relay> = None;
     poll_fn(|cx| {
         loop {
-            if carries && (pipe.is_some() || body.has_source()) {
+            if framing != Framing::Chunked && (relay.is_some() || body.has_source()) {
                 ready!(wire.poll_flush(cx))?;
-                let Some(pipe) = pipe.get_or_insert_with(|| Pipe::take().ok()) else {
-                    carries = false; // no descriptor is free: copied, then
-                    continue;
-                };
-                let Poll::Ready(carried) = body.poll_carry(wire, pipe, cx) else {
+                let relay = relay.get_or_insert_with(Relay::default);
+                let Poll::Ready(carried) = body.poll_carry(wire, relay, cx) else {
                     return wire.poll_broken(cx).map(|()| Err(gone()));
                 };
                 return Poll::Ready(carried.map_err(|_| gone()));
