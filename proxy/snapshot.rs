@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use tidegate_config::Config;
+use tidegate_config::{self as config, Config};
 
 use crate::record::RouteId;
 use crate::route::Table;
@@ -57,13 +57,42 @@ pub struct Listener {
     pub stripped: Arc<[http::HeaderName]>,
 }
 
+/// What makes a listener the same one after an edit: its address; where the system chooses the port, its name too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerKey {
+    address: SocketAddr,
+    name: Option<Arc<str>>,
+}
+
+impl ListenerKey {
+    /// The key of a listener.
+    pub fn of(listener: &config::Listener) -> Self {
+        let name = (listener.address.port() == 0).then(|| listener.name.as_str().into());
+        Self {
+            address: listener.address,
+            name,
+        }
+    }
+
+    /// Whether it is this listener's.
+    pub fn is_of(&self, listener: &config::Listener) -> bool {
+        self.address == listener.address
+            && self
+                .name
+                .as_deref()
+                .is_none_or(|name| name == listener.name)
+    }
+
+    /// The address as configured.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 impl Snapshot {
-    /// The listener at an address as configured; `None` once an edit has removed it.
-    pub fn listener_at(&self, address: SocketAddr) -> Option<usize> {
-        self.config
-            .listeners
-            .iter()
-            .position(|l| l.address == address)
+    /// The listener that a socket was opened for; `None` once an edit has removed it.
+    pub fn listener_of(&self, key: &ListenerKey) -> Option<usize> {
+        self.config.listeners.iter().position(|l| key.is_of(l))
     }
 
     /// Every endpoint's id.

@@ -462,3 +462,156 @@ runtime: {{ drain: {{ min: 0s, max: 5s }} }}
         }
     });
 }
+
+#[test]
+fn the_contracts_split_by_user_loads_and_works() {
+    let (v1, v2) = (Backend::start("v1"), Backend::start("v2"));
+    let text = format!(
+        r#"version: 1
+listeners:
+  - name: in
+    address: 127.0.0.1:0
+    trusted_headers: [x-user-id]        # whoever calls this listener may say who the user is
+admin:
+  address: 127.0.0.1:0
+identity:
+  user:
+    - header: x-user-id
+services:
+  - name: app
+    stable: v1
+    versions:
+      - {{ name: v1, endpoints: ["{}"] }}
+      - {{ name: v2, endpoints: ["{}"] }}
+routes:
+  - name: app
+    service: app
+    rules:
+      - name: testers
+        when: {{ header: {{ name: x-beta, exact: "1" }} }}
+        to: v2
+      - name: nordic
+        when: {{ region: {{ country: [SE, "NO", FI] }} }}
+        to: v1
+      - name: everyone
+        split:
+          by: user
+          weights: {{ v2: 20%, v1: 80% }}
+runtime: {{ drain: {{ min: 0s, max: 5s }} }}
+"#,
+        v1.endpoint(),
+        v2.endpoint()
+    );
+    let proxy = Launch::text(&text).start();
+    let mut conn = proxy.connect();
+    assert_eq!(
+        conn.get("/", &["x-beta: 1", "x-user-id: 1"]).version(),
+        "v2"
+    );
+    let share = (0..1000)
+        .filter(|n| {
+            conn.get("/?bytes=1", &[&format!("x-user-id: {n}")])
+                .version()
+                == "v2"
+        })
+        .count();
+    assert!(
+        (150..=250).contains(&share),
+        "one user in five, {share} of 1 000"
+    );
+    proxy.logs(&["warning", "region"]);
+}
+
+/// What the contract promises for later: sections, and where each stands in a file that is fine without it.
+const LATER: &[(&str, &str)] = &[
+    (
+        "rollouts",
+        "[{ name: r, service: app, candidate: v1, stages: [{ weight: 1% }] }]",
+    ),
+    ("alerts", "{ sinks: [] }"),
+    (
+        "tracing",
+        "{ otlp: { endpoint: \"http://127.0.0.1:4318\" } }",
+    ),
+    (
+        "listeners",
+        "[{ name: in, address: \"127.0.0.1:0\", tls: { certificates: [] } }]",
+    ),
+    (
+        "listeners",
+        "[{ name: in, address: \"127.0.0.1:0\", protocols: [h2] }]",
+    ),
+    (
+        "identity",
+        "{ user: [{ jwt: { header: authorization, claim: sub, key: ./k.pem, algorithm: ES256 } }] }",
+    ),
+    (
+        "services",
+        "[{ name: app, stable: v1, versions: [{ name: v1, dns: { name: localhost, port: 1 } }] }]",
+    ),
+    (
+        "services",
+        "[{ name: app, stable: v1, versions: [{ name: v1, endpoints_file: ./e.yaml }] }]",
+    ),
+    (
+        "services",
+        "[{ name: app, stable: v1, protocol: auto, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
+    ),
+    (
+        "services",
+        "[{ name: app, stable: v1, balance: hash, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
+    ),
+    (
+        "services",
+        "[{ name: app, stable: v1, tls: { ca: ./c }, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
+    ),
+    ("routes", "[{ service: app, rules: [{ rollout: r }] }]"),
+    (
+        "routes",
+        "[{ service: app, mirror: [{ to: v1, share: 1% }], rules: [] }]",
+    ),
+    (
+        "routes",
+        "[{ service: app, rules: [{ when: { cel: \"true\" }, to: v1 }] }]",
+    ),
+    (
+        "routes",
+        "[{ service: app, rules: [{ when: { device: { os: [ios] } }, to: v1 }] }]",
+    ),
+    (
+        "routes",
+        "[{ service: app, rules: [{ when: { tag: { header: x-tags, has: vip } }, to: v1 }] }]",
+    ),
+    (
+        "routes",
+        "[{ service: app, rules: [{ when: { time: { from: \"2026-01-01T00:00\", zone: UTC } }, to: v1 }] }]",
+    ),
+    (
+        "routes",
+        "[{ service: app, rules: [{ split: { weights: { v1: 100% }, guard: { error_rate: { above: 5%, window: 10s, min_requests: 50 } } } }] }]",
+    ),
+];
+
+#[test]
+fn what_does_not_work_yet_is_an_error_and_never_ignored() {
+    let site = Site::of(&[("v1", "127.0.0.1:1".to_owned())]);
+    assert_eq!(
+        command(&["check", "-"], &site.yaml()).status.code(),
+        Some(0)
+    );
+    let mut quiet = Vec::new();
+    for (section, text) in LATER {
+        let check = command(&["check", "-"], &site.clone().with(section, text).yaml());
+        let told = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
+        if check.status.code() != Some(1) || !told.contains("error[T107]") {
+            quiet.push(format!("{section}: {text}\n  {told}"));
+        }
+    }
+    assert!(
+        quiet.is_empty(),
+        "{} of {}:\n{}",
+        quiet.len(),
+        LATER.len(),
+        quiet.join("\n")
+    );
+}

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, until,
+    Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, hash, pattern,
+    soon, until,
 };
 
 fn behind(endpoint: String) -> Site {
@@ -158,7 +159,7 @@ fn a_version_that_takes_too_long_is_504() {
         each_gets(&proxy, 504, "timeout");
         let took = start.elapsed() / 2;
         assert!(
-            took > Duration::from_millis(1900) && took < Duration::from_millis(3500),
+            took > Duration::from_millis(1900) && took < soon(Duration::from_millis(3500)),
             "request: 2s, took {took:?}"
         );
     }
@@ -171,7 +172,7 @@ fn interim_answers_without_an_end_are_bounded() {
     let start = Instant::now();
     let answer = proxy.get("/", &[]);
     assert!(matches!(answer.status, 502 | 504), "{}", answer.status);
-    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < soon(Duration::from_secs(4)));
     assert_eq!(
         proxy
             .metrics()
@@ -209,7 +210,7 @@ fn connecting_has_a_bound_of_its_own() {
     let answer = proxy.get("/", &[]);
     assert_eq!(answer.status, 504);
     assert!(
-        start.elapsed() < Duration::from_millis(1500),
+        start.elapsed() < soon(Duration::from_millis(1500)),
         "connect: 300ms, took {:?}",
         start.elapsed()
     );
@@ -282,7 +283,7 @@ fn an_answer_that_stalls_is_ended_after_stream_idle() {
     assert!(cut.is_err(), "{cut:?}");
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(600) && took < Duration::from_secs(3),
+        took > Duration::from_millis(600) && took < soon(Duration::from_secs(3)),
         "stream_idle: 700ms, took {took:?}"
     );
     proxy.counts(
@@ -331,7 +332,7 @@ fn bytes_after_an_answer_never_become_the_next_answer() {
         let backend = Scripted::start(move |scene, _| {
             loop {
                 let echo = scene.request()?;
-                if first.fetch_add(1, SeqCst) % 2 == 0 {
+                if first.fetch_add(1, SeqCst).is_multiple_of(2) {
                     scene.write(&bytes)?;
                 } else {
                     scene.echo(&echo)?;
@@ -493,7 +494,7 @@ fn answers_are_never_mixed_however_the_version_misbehaves() {
     });
     std::thread::sleep(Duration::from_secs(4));
     let records = load.finish();
-    assert!(records.len() > 400, "{} requests", records.len());
+    assert!(records.len() > 100, "{} requests", records.len());
     assert!(failures(&records).is_empty(), "{:#?}", failures(&records));
 }
 
@@ -651,7 +652,7 @@ fn each_try_has_a_bound_of_its_own() {
     assert_eq!(proxy.get("/", &[]).status, 200, "the second try");
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(280) && took < Duration::from_millis(2000),
+        took > Duration::from_millis(280) && took < soon(Duration::from_millis(2000)),
         "{took:?}"
     );
 }
@@ -725,4 +726,151 @@ fn a_version_that_comes_back_is_used_again_at_once() {
     assert!(matches!(down.status, 502 | 503), "{}", down.status);
     let _again = Backend::on(address, "v1");
     until("it is back", || conn.get("/", &[]).status == 200);
+}
+
+/// A length that no single read or write takes at once.
+const LONG: usize = 3 << 20;
+
+fn long_head(length: usize) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")
+}
+
+#[test]
+fn a_long_answer_that_is_cut_or_stalls_is_cut_for_the_client_and_counted() {
+    for (what, kind) in [
+        ("closes", "truncated"),
+        ("resets", "reset"),
+        ("stalls", "stream_idle"),
+    ] {
+        let backend = Scripted::start(move |scene, _| {
+            scene.request()?;
+            scene.write(long_head(LONG))?;
+            scene.write(pattern(LONG / 2))?;
+            match what {
+                "closes" => Ok(()),
+                "resets" => scene.reset(),
+                _ => scene.wait_for_end(),
+            }
+        });
+        let proxy = Proxy::start(&behind(backend.endpoint()));
+        for _ in 0..3 {
+            let cut = proxy.connect().try_request("GET", "/", &[], b"");
+            assert!(
+                cut.is_err(),
+                "a version that {what}: {:?}",
+                cut.map(|a| a.body.len())
+            );
+        }
+        let cut = H2Client::open(proxy.address("in")).try_request("GET", "/", &[], b"");
+        assert!(
+            cut.is_err(),
+            "over HTTP/2, a version that {what}: {:?}",
+            cut.map(|a| a.body.len())
+        );
+        eprintln!("a version that {what}");
+        proxy.counts(
+            "tidegate_failures_total",
+            &[("version", "v1"), ("kind", kind)],
+            4.0,
+        );
+    }
+}
+
+#[test]
+fn what_follows_a_long_answer_is_never_part_of_another() {
+    let backend = Scripted::start(|scene, _| {
+        loop {
+            let echo = scene.request()?;
+            if echo.target.starts_with("/long") {
+                let mut whole = long_head(LONG).into_bytes();
+                whole.extend(pattern(LONG));
+                whole.extend(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL");
+                scene.write(whole)?;
+            } else {
+                scene.echo(&echo)?;
+            }
+        }
+    });
+    let one_worker = "{ workers: 1, drain: { min: 0s, max: 5s } }";
+    let proxy = Proxy::start(&behind(backend.endpoint()).with("runtime", one_worker));
+    let mut conn = proxy.connect();
+    for n in 0..6 {
+        assert!(conn.get("/long", &[]).body == pattern(LONG));
+        std::thread::sleep(Duration::from_millis(10));
+        let target = format!("/short/{n}");
+        assert_eq!(Echo::of(&conn.get(&target, &[])).target, target);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_a_long_answer_costs_nothing_that_stays() {
+    let backend = Backend::start("v1");
+    let proxy = Proxy::start(&Site::of(&[("v1", backend.endpoint())]));
+    let target = format!("/?bytes={LONG}");
+    assert!(proxy.get(&target, &[]).body == pattern(LONG));
+    until("the first connection is gone", || {
+        proxy
+            .metrics()
+            .sum("tidegate_connections", &[("listener", "in")])
+            == 0.0
+    });
+    let files = proxy.descriptors();
+    for n in 0..60 {
+        let mut conn = proxy.connect();
+        conn.send(format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n"));
+        conn.reader.take_until(b"\r\n\r\n").unwrap();
+        conn.reader.take(n * 1000).unwrap();
+        if n % 2 == 0 {
+            conn.reset();
+        }
+    }
+    until("they are all gone", || {
+        proxy
+            .metrics()
+            .sum("tidegate_connections", &[("listener", "in")])
+            == 0.0
+    });
+    until("no file is left open", || proxy.descriptors() <= files + 4);
+    let by_code = |code| {
+        proxy.metrics().sum(
+            "tidegate_requests_total",
+            &[("version", "v1"), ("code", code)],
+        )
+    };
+    // What fits into the buffers of the kernel is written before the client is missed.
+    until("each is counted once", || {
+        by_code("200") + by_code("499") == 61.0
+    });
+    assert!(by_code("499") > 0.0, "some were missed in the middle");
+    assert_eq!(
+        proxy.metrics().sum("tidegate_failures_total", &[]),
+        0.0,
+        "nobody's failure"
+    );
+    assert!(
+        proxy.get(&target, &[]).body == pattern(LONG),
+        "and the next one is whole"
+    );
+}
+
+#[test]
+fn long_answers_and_long_bodies_pass_side_by_side() {
+    let backend = Backend::start("v1");
+    let proxy = Proxy::start(&Site::of(&[("v1", backend.endpoint())]));
+    let address = proxy.address("in");
+    std::thread::scope(|scope| {
+        for user in 0..6_usize {
+            scope.spawn(move || {
+                let mut conn = crate::harness::Conn::open(address);
+                for n in 0..8 {
+                    let length = 100_000 + user * 77_777 + n * 300_000;
+                    let chunks = if n % 2 == 0 { "&chunks=3" } else { "" };
+                    let answer = conn.get(&format!("/?bytes={length}{chunks}"), &[]);
+                    assert!(answer.body == pattern(length), "{length} bytes down");
+                    let echo = Echo::of(&conn.request("POST", "/", &[], &pattern(length)));
+                    assert_eq!(echo.hash, hash(&pattern(length)), "{length} bytes up");
+                }
+            });
+        }
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Echo, H2Client, Proxy, Site, pattern, until};
+use crate::harness::{Backend, Conn, Echo, H2Client, Proxy, Site, pattern, soon, until};
 
 fn with(listener: &str) -> (Backend, Proxy) {
     let v1 = Backend::start("v1");
@@ -131,7 +131,8 @@ fn a_head_that_comes_too_slowly_is_408() {
     let answer = conn.answer();
     assert_eq!(answer.status, 408);
     assert!(
-        start.elapsed() > Duration::from_millis(400) && start.elapsed() < Duration::from_secs(3)
+        start.elapsed() > Duration::from_millis(400)
+            && start.elapsed() < soon(Duration::from_secs(3))
     );
     assert!(conn.closes_within(Duration::from_secs(2)));
     let start = Instant::now();
@@ -151,7 +152,7 @@ fn a_head_that_comes_too_slowly_is_408() {
         "{answer:?}"
     );
     assert!(
-        start.elapsed() < Duration::from_secs(4),
+        start.elapsed() < soon(Duration::from_secs(4)),
         "a byte now and then does not prolong it: {:?}",
         start.elapsed()
     );
@@ -173,7 +174,8 @@ fn a_body_that_comes_too_slowly_is_408() {
     let answer = conn.answer();
     assert_eq!(answer.status, 408);
     assert!(
-        start.elapsed() > Duration::from_millis(400) && start.elapsed() < Duration::from_secs(3)
+        start.elapsed() > Duration::from_millis(400)
+            && start.elapsed() < soon(Duration::from_secs(3))
     );
     assert!(conn.closes_within(Duration::from_secs(2)));
     let mut slow = proxy.connect();
@@ -410,10 +412,7 @@ fn a_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     let before = proxy.resident_kib();
     let mut idle: Vec<_> = (0..1000).map(|_| proxy.connect()).collect();
     for conn in &mut idle {
-        conn.send("GET /?bytes=1 HTTP/1.1\r\nHost: t\r\n\r\n");
-    }
-    for conn in &mut idle {
-        assert_eq!(conn.answer().status, 200);
+        assert_eq!(conn.get("/?bytes=1", &[]).status, 200);
     }
     let grown = proxy.resident_kib().saturating_sub(before);
     assert!(
@@ -422,5 +421,5 @@ fn a_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     );
     let start = Instant::now();
     assert_eq!(proxy.get("/", &[]).status, 200);
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < soon(Duration::from_secs(1)));
 }

@@ -306,8 +306,7 @@ fn routes_are_tried_by_most_specific_host_then_path_then_order() {
     let (_v1, _v2, site) = two();
     let route = |name: &str, matches: &str| {
         format!(
-            "\n  - {{ name: {name}, match: {{ {matches} }}, service: app, {}, rules: [{{ name: rest, to: v1 }}] }}",
-            TELL
+            "\n  - {{ name: {name}, match: {{ {matches} }}, service: app, {TELL}, rules: [{{ name: rest, to: v1 }}] }}"
         )
     };
     let text: String = [

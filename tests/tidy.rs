@@ -96,8 +96,6 @@ const NEVER_IN: &[(&str, &[&str], &str)] = &[
         &["hyper", "std::net::TcpStream", "TcpListener"],
         "the file knows no socket and no request",
     ),
-    ("proxy", &["/work/"], "the project speaks of itself alone"),
-    ("config", &["/work/"], "the project speaks of itself alone"),
 ];
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Backend, Proxy, Scripted, Site, WebSocket, pattern, until};
+use crate::harness::{Backend, Proxy, Scripted, Site, WebSocket, pattern, soon, until};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -145,17 +145,18 @@ fn an_upgrade_with_a_body_is_no_upgrade() {
 #[test]
 fn a_tunnel_that_is_silent_for_too_long_is_closed() {
     let v1 = Backend::start("v1");
-    let site = Site::of(&[("v1", v1.endpoint())]).route("timeouts: { stream_idle: 600ms }", "[]");
+    let site = Site::of(&[("v1", v1.endpoint())]).route("timeouts: { stream_idle: 1500ms }", "[]");
     let proxy = Proxy::start(&site);
     let mut socket = WebSocket::open(proxy.address("in"), "/", &[]);
-    for _ in 0..5 {
-        std::thread::sleep(Duration::from_millis(250));
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(300));
         assert_eq!(socket.say("here"), "v1:here", "whoever speaks stays");
     }
     let start = std::time::Instant::now();
     assert!(socket.try_hear().is_err(), "silence ends it");
     assert!(
-        start.elapsed() >= Duration::from_millis(450) && start.elapsed() < Duration::from_secs(5)
+        start.elapsed() >= Duration::from_millis(1300)
+            && start.elapsed() < soon(Duration::from_secs(5))
     );
 }
 

@@ -103,8 +103,12 @@ impl Check<'_> {
             .address
             .as_ref()
             .map_or(ADMIN, |text| self.address(&at.key("address"), text));
-        let is_known = address.port() != 0 || address.ip().is_loopback();
-        if written.tokens_file.is_none() && !address.ip().is_loopback() && is_known {
+        let is_open = written.address.as_ref().is_some_and(|text| {
+            text.0
+                .parse::<SocketAddr>()
+                .is_ok_and(|a| !a.ip().is_loopback())
+        });
+        if written.tokens_file.is_none() && is_open {
             let message = format!("the admin API on {address} is open to others and has no tokens");
             let hint = "add `tokens_file:` with lines like `admin:SECRET`, or use 127.0.0.1; for probes alone there is `probes:`";
             self.problems

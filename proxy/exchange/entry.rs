@@ -37,7 +37,7 @@ impl Log {
             pen: self.0.clone(),
             view: view.clone(),
             time: SystemTime::now(),
-            listener: view.snapshot.listener_at(peer.listener),
+            listener: view.snapshot.listener_of(&peer.listener),
             client: peer.address.ip(),
             method: head.method.clone(),
             uri: head.uri.clone(),

@@ -7,22 +7,24 @@ use std::time::Instant;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use tidegate_config as config;
 
 use super::account::Account;
 use super::attempt::{Answered, Terms, attempt, within};
 use super::budget::Budget;
-use super::client_address::{client_address, is_trusted};
+use super::client_address::client_address;
 use super::entry::Log;
+use super::fault::whose_fault;
 use super::headers::{self, Onward, X_REQUEST_ID};
+use super::identity::{assigned_secure, give_identity};
+use super::passage::{Names, Passage, edit_local};
 use super::screen::{self, Admitted};
+use super::target::{for_protocol, host_of, rewrite};
 use super::upgrade::{self, Tunnel};
 use super::{Answer, Peer, local, refusal};
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
-use crate::snapshot::edits::Places;
 use crate::snapshot::{View, Viewer};
 use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::idle::Idle;
@@ -39,14 +41,6 @@ pub struct Gate {
     log: Log,
     budgets: RefCell<HashMap<RouteId, Budget>>,
     leave: tokio::sync::watch::Receiver<bool>,
-}
-
-/// One request at the gate: what every step needs.
-struct Passage<'a> {
-    view: &'a Rc<View>,
-    peer: &'a Rc<Peer>,
-    listener: &'a config::Listener,
-    client: std::net::IpAddr,
 }
 
 /// A request turned away, or what a version answered.
@@ -116,7 +110,7 @@ impl Gate {
     ) -> Passed {
         let (mut head, body) = request.into_parts();
         let mut account = self.open(&head, peer, view, started);
-        let Some(at) = view.snapshot.listener_at(peer.listener) else {
+        let Some(at) = view.snapshot.listener_of(&peer.listener) else {
             return Err(Refused {
                 reason: Reason::Draining,
                 account,
@@ -170,14 +164,14 @@ impl Gate {
             }),
             Decision::Answer { route } => {
                 let written = &view.snapshot.config.routes[route];
-                account.set_series(self.series(&passage, route, VersionId::NONE));
+                account.set_series(passage.series(route, VersionId::NONE));
                 let mut response = local::answer(&written.action, &head);
                 edit_local(&mut response, &passage, route);
                 Ok(self.answer_here(response, account))
             }
             Decision::Forward(choice) => {
                 let version = &view.snapshot.services[choice.service][choice.version];
-                account.set_series(self.series(&passage, choice.route, version.id));
+                account.set_series(passage.series(choice.route, version.id));
                 account.goes_to(view.clone(), choice.service, choice.version);
                 if let Some(entry) = account.entry() {
                     entry.chose(&choice);
@@ -396,15 +390,6 @@ impl Gate {
         Account::open(&self.ledger, series, started, entry)
     }
 
-    fn series(&self, passage: &Passage<'_>, route: usize, version: VersionId) -> Series {
-        let route = passage.view.snapshot.routes[route].id;
-        Series {
-            listener: passage.peer.listener_id,
-            route,
-            version,
-        }
-    }
-
     /// The caller's body as it goes on: nothing, gathered for a retry, or as it comes.
     async fn outbound(
         &self,
@@ -423,7 +408,7 @@ impl Gate {
         if limit.is_some_and(|limit| known.is_some_and(|known| known > limit)) {
             return Err(Reason::BodyTooLarge);
         }
-        let stripped = passage.view.snapshot.listener_at(passage.peer.listener);
+        let stripped = passage.view.snapshot.listener_of(&passage.peer.listener);
         let stripped = stripped.map(|at| passage.view.snapshot.listeners[at].stripped.clone());
         let idle = passage.listener.timeouts.body_idle;
         let stream = Outbound::stream(body, limit, idle, watch.clone(), stripped);
@@ -458,153 +443,6 @@ impl Gate {
     }
 }
 
-/// What header templates are filled with.
-struct Names<'a> {
-    version: &'a str,
-    service: &'a str,
-    route: &'a str,
-    rule: &'a str,
-    client: std::net::IpAddr,
-}
-
-impl<'a> Names<'a> {
-    fn new(passage: &Passage<'a>, choice: &Choice) -> Self {
-        let snapshot = &passage.view.snapshot;
-        let version = &snapshot.services[choice.service][choice.version];
-        let route = &snapshot.config.routes[choice.route];
-        let rule = match (&route.action, choice.rule) {
-            (config::Action::Forward(forward), Some(rule)) => forward.rules[rule].name.as_str(),
-            _ => "",
-        };
-        Self {
-            version: &version.name,
-            service: &version.service,
-            route: &route.name,
-            rule,
-            client: passage.client,
-        }
-    }
-
-    fn places<'b>(&'b self, request_id: Option<&'b HeaderValue>) -> Places<'b> {
-        Places {
-            version: self.version,
-            service: self.service,
-            route: self.route,
-            rule: self.rule,
-            client: self.client,
-            request_id: request_id.and_then(|v| v.to_str().ok()).unwrap_or(""),
-        }
-    }
-}
-
-fn edit_local(response: &mut Response<Answer>, passage: &Passage<'_>, route: usize) {
-    let snapshot = &passage.view.snapshot;
-    let name = snapshot.config.routes[route].name.as_str();
-    let places = Places {
-        version: "",
-        service: "",
-        route: name,
-        rule: "",
-        client: passage.client,
-        request_id: "",
-    };
-    snapshot.routes[route]
-        .response
-        .apply(response.headers_mut(), places);
-}
-
-/// The host that was asked for, without its port.
-fn host_of(head: &Parts) -> &str {
-    let host = head
-        .headers
-        .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or("");
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    }
-}
-
-/// The matched prefix and the host are replaced where the route says so.
-fn rewrite(head: &mut Parts, route: &config::Route, rules: &config::Forward) {
-    if let Some(host) = rules
-        .rewrite
-        .host
-        .as_deref()
-        .and_then(|h| HeaderValue::from_str(h).ok())
-    {
-        head.headers.insert(header::HOST, host);
-    }
-    let Some(prefix) = &rules.rewrite.prefix else {
-        return;
-    };
-    let matched = match &route.matches.path {
-        Some(config::PathMatch::Prefix(matched)) => matched.as_str(),
-        _ => "",
-    };
-    let Some(rest) = head.uri.path().strip_prefix(matched) else {
-        return;
-    };
-    let mut path = prefix.trim_end_matches('/').to_owned();
-    if !rest.starts_with('/') {
-        path.push('/');
-    }
-    path.push_str(rest);
-    if let Some(query) = head.uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    if let Ok(path) = path.parse::<PathAndQuery>() {
-        head.uri = Uri::from(path);
-    }
-}
-
-/// What a version is told where an HTTP/1.0 caller named no host: later protocols must name one.
-const NO_HOST: &str = "localhost";
-
-/// The target in the form that the protocol wants.
-fn for_protocol(head: &mut Parts, http2: bool) {
-    if http2 {
-        let mut parts = std::mem::take(&mut head.uri).into_parts();
-        parts.scheme = Some(http::uri::Scheme::HTTP);
-        parts.authority = head
-            .headers
-            .remove(header::HOST)
-            .and_then(|h| h.as_bytes().try_into().ok());
-        if parts.authority.is_none() {
-            parts.authority = Some(http::uri::Authority::from_static(NO_HOST));
-        }
-        head.uri = Uri::from_parts(parts).unwrap_or_default();
-        head.version = Version::HTTP_2;
-    } else {
-        if head.uri.authority().is_some() {
-            let path = head
-                .uri
-                .path_and_query()
-                .cloned()
-                .unwrap_or_else(|| PathAndQuery::from_static("/"));
-            head.uri = Uri::from(path);
-        }
-        if head.version == Version::HTTP_10 {
-            head.headers
-                .entry(header::HOST)
-                .or_insert(HeaderValue::from_static(NO_HOST));
-        }
-        head.version = Version::HTTP_11;
-    }
-}
-
-/// The upload's own trouble counts before what it looked like from the version's side.
-fn whose_fault(seen: Reason, watch: &UploadWatch) -> Reason {
-    match watch.state() {
-        UploadState::TooLarge => Reason::BodyTooLarge,
-        UploadState::Stalled => Reason::SlowBody,
-        UploadState::Broken | UploadState::Gone => Reason::Malformed,
-        UploadState::Open | UploadState::Complete => seen,
-    }
-}
-
 /// An answer of the proxy's own to a request, or with a status, that can have none keeps its length at most.
 fn without_body(mut response: Response<Answer>, is_head: bool) -> Response<Answer> {
     if let Answer::Whole(bytes) = response.body() {
@@ -623,32 +461,4 @@ fn without_body(mut response: Response<Answer>, is_head: bool) -> Response<Answe
 
 fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-/// Whether the cookie that is given may travel over https alone: the client came over it, by the word of a trusted proxy.
-fn assigned_secure(head: &Parts, passage: &Passage<'_>) -> bool {
-    let listener = passage.listener;
-    let believed = listener.profile == config::Profile::Sidecar
-        || is_trusted(passage.peer.address.ip(), &listener.client_address);
-    believed
-        && head
-            .headers
-            .get(headers::X_FORWARDED_PROTO)
-            .is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"https"))
-}
-
-fn give_identity(
-    headers: &mut http::HeaderMap,
-    table: &crate::route::Table,
-    id: &str,
-    secure: bool,
-) {
-    let Some(name) = table.assigned_cookie() else {
-        return;
-    };
-    let secure = if secure { "; Secure" } else { "" };
-    let cookie = format!("{name}={id}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}");
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        headers.append(header::SET_COOKIE, cookie);
-    }
 }

@@ -1,10 +1,10 @@
 //! One request and its answer.
 //!
-//! - [`gate`]: the whole walk, on one screen
+//! - [`gate`]: the whole walk, on one screen; [`passage`] is what its steps share
 //! - [`screen`]: what a request must be before it is routed; [`survey`] serves it
 //! - [`peer`]: who is at the other end; [`client_address`]: whom they speak for
-//! - [`headers`]: what becomes of headers on the way through
-//! - [`attempt`]: tries, retries and their [`budget`]
+//! - [`headers`], [`target`]: what becomes of headers and targets on the way through; [`identity`] gives a cookie
+//! - [`attempt`]: tries, retries and their [`budget`]; [`fault`] tells whose a failure was
 //! - [`answer`]: an answer's body, which carries the [`account`] of the exchange to its last byte
 //! - [`upgrade`]: connections that go on as something else
 //! - [`refusal`], [`local`]: answers that the proxy gives itself
@@ -16,13 +16,17 @@ pub mod attempt;
 pub mod budget;
 pub mod client_address;
 pub mod entry;
+pub mod fault;
 pub mod gate;
 pub mod headers;
+pub mod identity;
 pub mod local;
+pub mod passage;
 pub mod peer;
 pub mod refusal;
 pub mod screen;
 pub mod survey;
+pub mod target;
 pub mod upgrade;
 
 pub use answer::Answer;

@@ -5,14 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderValue;
 
 use crate::record::ListenerId;
+use crate::snapshot::ListenerKey;
 
 /// The other end of a connection that was accepted.
 #[derive(Debug)]
 pub struct Peer {
     /// Its address; an IPv4-mapped one as IPv4.
     pub address: SocketAddr,
-    /// The listener's address as configured: how snapshots know it.
-    pub listener: SocketAddr,
+    /// Its listener: how snapshots know it.
+    pub listener: ListenerKey,
     /// What the connection's refusals are counted under.
     pub listener_id: ListenerId,
     /// It speaks HTTP/2.
@@ -29,7 +30,7 @@ impl Peer {
     /// A peer at `address`; `presence` is kept until the last of the connection is gone.
     pub fn new(
         address: SocketAddr,
-        listener: SocketAddr,
+        listener: ListenerKey,
         listener_id: ListenerId,
         http2: bool,
         presence: Box<dyn std::fmt::Debug>,

@@ -194,7 +194,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(input: &[u8], step: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), BodyError> {
+    /// Body, trailers, and what follows.
+    type Seen = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
+    fn read(input: &[u8], step: usize) -> Result<Seen, BodyError> {
         let mut chunked = Chunked::default();
         let (mut buffer, mut body, mut trailers) = (BytesMut::new(), Vec::new(), None);
         let mut pieces = input.chunks(step);

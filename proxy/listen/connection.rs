@@ -78,14 +78,16 @@ impl Connection {
         loop {
             let peeked = tokio::select! {
                 peeked = stream.peek(&mut first) => peeked.ok()?,
-                order = self.ordered() => {
-                    if order != Order::SlowHead {
-                        return None;
-                    }
+                order = self.ordered() => match order {
+                    // Its first request may be on its way.
+                    Order::Leave => continue,
                     // Told in HTTP/1.1, which is what whoever asks by hand can read.
-                    self.pulse.order(order);
-                    return Some(false);
-                }
+                    Order::SlowHead => {
+                        self.pulse.order(order);
+                        return Some(false);
+                    }
+                    Order::Abort => return None,
+                },
             };
             let seen = &first[..peeked];
             if seen.is_empty() {
@@ -116,10 +118,8 @@ impl Connection {
             gate: self.gate.clone(),
             peer: peer.clone(),
             pulse: self.pulse.clone(),
-            begun: Rc::default(),
         };
-        let io = Stream::new(stream.into(), self.pulse.signs(), service.begun.clone());
-        let io = TokioIo::new(io);
+        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.signs()));
         let limits = &self.listener.limits;
         let mut builder = http2::Builder::new(Local);
         builder
@@ -170,8 +170,6 @@ struct Served {
     gate: Rc<Gate>,
     peer: Rc<Peer>,
     pulse: Rc<Pulse>,
-    /// There has been a request.
-    begun: Rc<std::cell::Cell<bool>>,
 }
 
 impl Service<Request<Incoming>> for Served {
@@ -181,7 +179,6 @@ impl Service<Request<Incoming>> for Served {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = self.pulse.request();
-        self.begun.set(true);
         let (gate, peer) = (self.gate.clone(), self.peer.clone());
         Box::pin(async move {
             let response = gate.pass(request.map(Inbound::Http2), &peer).await;

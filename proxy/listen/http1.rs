@@ -1,7 +1,6 @@
 //! The requests of a connection that speaks HTTP/1.1, one after the other. The whole of a request happens in this one
 //! task: its head is read here, the gate carries it to a version and back, its answer is written here.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -42,14 +41,13 @@ enum Next {
 pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
     let pulse = &connection.pulse;
     let wire = Rc::new(Wire::new(stream.into(), pulse.signs()));
-    let leaving = Cell::new(false);
-    let mut requests = pin!(requests(connection, &wire, &peer, &leaving));
+    let mut requests = pin!(requests(connection, &wire, &peer));
     let order = poll_fn(|cx| {
         pulse.wake_with(cx.waker());
         match pulse.take_order() {
-            Some(Order::Leave) => leaving.set(true),
+            // Noted by the pulse.
+            Some(Order::Leave) | None => {}
             Some(order) => return Poll::Ready(Some(order)),
-            None => {}
         }
         requests.as_mut().poll(cx).map(|()| None)
     })
@@ -60,15 +58,17 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
     }
 }
 
-async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, leaving: &Cell<bool>) {
+async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>) {
     let limits = &connection.listener.limits;
+    let mut served = false;
     let bounds = Bounds {
         bytes: limits.header_bytes,
         lines: limits.header_count,
     };
     loop {
         let read = poll_fn(|cx| {
-            if leaving.get() && wire.is_idle() {
+            // Over a connection that was just opened the first request may be on its way.
+            if connection.pulse.is_leaving() && served && wire.is_idle() {
                 return Poll::Ready(None);
             }
             wire.poll_head(cx, bounds).map(Some)
@@ -84,7 +84,8 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, lea
             None => return,
         };
         let under_way = connection.pulse.request();
-        let next = one(connection, wire, peer, head, leaving).await;
+        served = true;
+        let next = one(connection, wire, peer, head).await;
         drop(under_way);
         match next {
             Next::Request => wire.rest(),
@@ -95,13 +96,7 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, lea
 }
 
 /// One request and its answer.
-async fn one(
-    connection: &Connection,
-    wire: &Rc<Wire>,
-    peer: &Rc<Peer>,
-    head: RequestHead,
-    leaving: &Cell<bool>,
-) -> Next {
+async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: RequestHead) -> Next {
     let keep_alive = head.keep_alive;
     let asked = Asked {
         is_head: head.parts.method == Method::HEAD,
@@ -125,8 +120,11 @@ async fn one(
         .is_some_and(|c| c == "close");
     // A caller that was never told to go on will not send its body: where its next request begins is unknown.
     let in_step = wire.is_body_done() || !wire.awaits_continue();
-    let stays =
-        keep_alive && in_step && !wants_close && !leaving.get() && !connection.leaving.get();
+    let stays = keep_alive
+        && in_step
+        && !wants_close
+        && !connection.pulse.is_leaving()
+        && !connection.leaving.get();
     let (sent, stays) = answer(wire, response, asked, stays).await;
     wire.detach_body();
     if sent.is_err() {

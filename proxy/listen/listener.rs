@@ -14,6 +14,7 @@ use super::presence::{Crowd, Presence};
 use super::worker::Worker;
 use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
+use crate::snapshot::ListenerKey;
 
 /// Waits after a failed accept: short at first, so that one freed descriptor is used at once.
 const BACK_OFF: [Duration; 4] = [
@@ -33,8 +34,8 @@ pub struct Listener {
     pub worker: Rc<Worker>,
     /// The socket.
     pub socket: TcpListener,
-    /// The address as configured: how snapshots know the listener.
-    pub configured: SocketAddr,
+    /// How snapshots know the listener.
+    pub key: ListenerKey,
     /// What it is counted under.
     pub id: ListenerId,
     /// Who is connected, over all workers.
@@ -65,7 +66,7 @@ impl Listener {
                     if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
                         said = Some(Instant::now());
                         tracing::error!(
-                            address = %self.configured, %error,
+                            address = %self.key.address(), %error,
                             "cannot accept connections; those that are open go on, new ones wait; raise the limit of \
                              open files or lower limits.connections"
                         );
@@ -89,7 +90,7 @@ impl Listener {
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         let view = self.worker.gate.viewer().view();
         // Gone by an edit, and this socket has not been told yet.
-        let Some(at) = view.snapshot.listener_at(self.configured) else {
+        let Some(at) = view.snapshot.listener_of(&self.key) else {
             return;
         };
         let listener = view.snapshot.config.listeners[at].clone();
@@ -123,9 +124,9 @@ impl Listener {
             pulse,
             leaving: worker.leaving.clone(),
         };
-        let (configured, id) = (self.configured, self.id);
+        let (key, id) = (self.key.clone(), self.id);
         tokio::task::spawn_local(connection.serve(stream, move |http2| {
-            Peer::new(address, configured, id, http2, Box::new(presence))
+            Peer::new(address, key, id, http2, Box::new(presence))
         }));
     }
 

@@ -16,6 +16,10 @@ pub const SWEEP: Duration = Duration::from_millis(250);
 /// somebody who is gone: only time tells them apart, and the version's work is wasted on the latter.
 const HALF_CLOSED: Duration = Duration::from_secs(2);
 
+/// How long a connection that was told to leave may stay with nothing under way: an HTTP/2 caller must hear of it, and a
+/// request may be on its way over a connection that has just been opened.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// One connection's state.
 #[derive(Debug)]
 pub struct Pulse {
@@ -32,6 +36,8 @@ pub struct Pulse {
     /// Since when the caller has closed its sending side, likewise.
     closed: Cell<Option<Instant>>,
     order: Cell<Option<Order>>,
+    /// When it was told to leave.
+    told: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -70,6 +76,7 @@ impl Pulse {
             stuck: Cell::new(None),
             closed: Cell::new(None),
             order: Cell::new(None),
+            told: Cell::new(None),
             waker: RefCell::new(None),
         }
     }
@@ -85,6 +92,11 @@ impl Pulse {
         self.head.set(None);
         self.requests.set(self.requests.get() + 1);
         UnderWay(self.clone())
+    }
+
+    /// Whether it was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.told.get().is_some()
     }
 
     /// The order to follow, once.
@@ -103,6 +115,9 @@ impl Pulse {
     /// Gives an order.
     pub fn order(&self, order: Order) {
         self.order.set(Some(order));
+        if order == Order::Leave && self.told.get().is_none() {
+            self.told.set(Some(self.clock.now()));
+        }
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -133,6 +148,9 @@ impl Pulse {
                 .get()
                 .filter(|since| lasted(*since, HALF_CLOSED))
                 .map(|_| Order::Abort);
+        }
+        if let Some(told) = self.told.get() {
+            return lasted(told.max(self.idle.get()), LAST_WORDS).then_some(Order::Abort);
         }
         note(&self.head, &self.signs.bytes, now);
         if let Some(since) = self.head.get() {
@@ -242,6 +260,27 @@ mod tests {
         assert_eq!(busy.take_order(), None, "idle only since the request ended");
         after(&pulses, start, 122);
         assert_eq!(busy.take_order(), Some(Order::Leave));
+    }
+
+    #[test]
+    fn who_was_told_to_leave_is_gone_before_long() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let (idle, busy) = (pulses.add(TIMEOUTS), pulses.add(TIMEOUTS));
+        let request = busy.request();
+        pulses.order(Order::Leave);
+        assert_eq!(
+            (idle.take_order(), busy.take_order()),
+            (Some(Order::Leave), Some(Order::Leave))
+        );
+        after(&pulses, start, 3);
+        assert_eq!(
+            (idle.take_order(), busy.take_order()),
+            (Some(Order::Abort), None)
+        );
+        drop(request);
+        after(&pulses, start, 6);
+        assert_eq!(busy.take_order(), Some(Order::Abort));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! never changes.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use super::pulse::{Order, Pulses, SWEEP};
 use crate::exchange::Gate;
 use crate::exchange::entry::Log;
 use crate::record::{ListenerId, WorkerLedger};
-use crate::snapshot::{Live, Viewer};
+use crate::snapshot::{ListenerKey, Live, Viewer};
 use crate::upstream::Pools;
 
 /// One worker, as its tasks see it.
@@ -37,8 +36,8 @@ pub enum Command {
     Listen {
         /// Bound and listening.
         socket: std::net::TcpListener,
-        /// As configured.
-        configured: SocketAddr,
+        /// How snapshots know the listener.
+        key: ListenerKey,
         /// What it is counted under.
         id: ListenerId,
         /// Who is connected.
@@ -104,7 +103,7 @@ impl Worker {
         match command {
             Command::Listen {
                 socket,
-                configured,
+                key,
                 id,
                 crowd,
                 close,
@@ -113,7 +112,7 @@ impl Worker {
                     let listener = Listener {
                         worker: self.clone(),
                         socket,
-                        configured,
+                        key,
                         id,
                         crowd,
                         close,
@@ -121,7 +120,7 @@ impl Worker {
                     tokio::task::spawn_local(listener.run());
                 }
                 Err(error) => {
-                    tracing::error!(address = %configured, %error, "cannot watch a socket")
+                    tracing::error!(address = %key.address(), %error, "cannot watch a socket")
                 }
             },
             Command::Leave => self.leaving.set(true),

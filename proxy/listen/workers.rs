@@ -15,7 +15,7 @@ use super::presence::Crowd;
 use super::worker::{Command, Start, Worker};
 use crate::exchange::entry::Log;
 use crate::record::{AccessLog, Ledger};
-use crate::snapshot::Live;
+use crate::snapshot::{ListenerKey, Live};
 
 /// Connections that the kernel may hold for a worker that has not accepted them.
 const BACKLOG: i32 = 4096;
@@ -45,7 +45,7 @@ struct Thread {
 #[derive(Debug)]
 struct Open {
     name: String,
-    configured: SocketAddr,
+    key: ListenerKey,
     bound: SocketAddr,
     crowd: Arc<Crowd>,
     close: watch::Sender<bool>,
@@ -67,7 +67,7 @@ pub struct BindFailure {
 #[derive(Debug)]
 pub struct Bound {
     name: String,
-    configured: SocketAddr,
+    key: ListenerKey,
     bound: SocketAddr,
     sockets: Vec<std::net::TcpListener>,
 }
@@ -137,7 +137,7 @@ impl Workers {
         let mut failures = Vec::new();
         for listener in wanted
             .iter()
-            .filter(|l| !self.open.iter().any(|o| o.configured == l.address))
+            .filter(|l| !self.open.iter().any(|o| o.key.is_of(l)))
         {
             match bind_all(listener, self.threads.len()) {
                 Ok(new) => bound.push(new),
@@ -165,7 +165,7 @@ impl Workers {
             for (thread, socket) in self.threads.iter().zip(new.sockets) {
                 let command = Command::Listen {
                     socket,
-                    configured: new.configured,
+                    key: new.key.clone(),
                     id,
                     crowd: crowd.clone(),
                     close: closes.clone(),
@@ -176,7 +176,7 @@ impl Workers {
             tracing::info!(listener = new.name, address = %new.bound, "listening");
             self.open.push(Open {
                 name: new.name,
-                configured: new.configured,
+                key: new.key.clone(),
                 bound: new.bound,
                 crowd,
                 close,
@@ -185,7 +185,7 @@ impl Workers {
         let (stay, go): (Vec<_>, Vec<_>) = self
             .open
             .drain(..)
-            .partition(|o| wanted.iter().any(|l| l.address == o.configured));
+            .partition(|o| wanted.iter().any(|l| o.key.is_of(l)));
         self.open = stay;
         for gone in go {
             tracing::info!(listener = gone.name, address = %gone.bound, "no longer listening");
@@ -194,7 +194,7 @@ impl Workers {
         }
         self.closed.retain(|crowd| crowd.open() > 0);
         for open in &mut self.open {
-            if let Some(listener) = wanted.iter().find(|l| l.address == open.configured) {
+            if let Some(listener) = wanted.iter().find(|l| open.key.is_of(l)) {
                 open.name.clone_from(&listener.name);
             }
         }
@@ -275,7 +275,7 @@ fn bind_all(listener: &config::Listener, workers: usize) -> io::Result<Bound> {
         .collect::<io::Result<Vec<_>>>()?;
     Ok(Bound {
         name: listener.name.clone(),
-        configured: listener.address,
+        key: ListenerKey::of(listener),
         bound: address,
         sockets,
     })

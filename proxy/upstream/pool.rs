@@ -52,6 +52,7 @@ impl Pools {
                 freed: Notify::new(),
                 idle: RefCell::default(),
                 shared: RefCell::default(),
+                dialing: RefCell::default(),
             })
         });
         pool.settings.set(version.pool);
@@ -95,6 +96,7 @@ pub struct Pool {
     /// Oldest in front.
     idle: RefCell<VecDeque<Unused>>,
     shared: RefCell<Vec<Rc<Shared>>>,
+    dialing: RefCell<Option<Rc<Dialing>>>,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,30 @@ impl Pool {
             .retain(|s| !s.sender.is_closed() && stays(s));
     }
 
+    fn dialing(&self) -> Option<Rc<Dialing>> {
+        self.dialing.borrow().clone()
+    }
+
+    /// A new shared connection with its first stream taken; `None` where an old one has got room meanwhile.
+    async fn dial_h2c(&self) -> Result<Option<Rc<Shared>>, ConnectError> {
+        let room = || self.shared.borrow().iter().any(|s| s.has_room());
+        let Some(place) = self.place_or(room).await? else {
+            return Ok(None);
+        };
+        let (sender, allowed) = connect::h2c(&place, self.settings.get().connect).await?;
+        let shared = Rc::new(Shared {
+            sender,
+            streams: Cell::new(1),
+            allowed,
+            since: Cell::new(Instant::now()),
+            _place: place,
+        });
+        if !self.closed.get() {
+            self.shared.borrow_mut().push(shared.clone());
+        }
+        Ok(Some(shared))
+    }
+
     /// A place for one more connection, or a connection that came free while waiting for one.
     async fn place_or(&self, free: impl Fn() -> bool) -> Result<Option<Rc<Place>>, ConnectError> {
         let settings = self.settings.get();
@@ -222,6 +248,32 @@ impl Pool {
             }
         }
         Err(ConnectError::Overflow)
+    }
+}
+
+/// A connection that is being made, as those see it who wait for it.
+#[derive(Debug, Default)]
+struct Dialing {
+    ended: Notify,
+    failure: Cell<Option<ConnectError>>,
+}
+
+/// The making of a connection. Dropped, it wakes who waits: what it made is in the pool by then, or its failure told;
+/// where its own request was given up, the next one makes another.
+struct Dial(Rc<Dialing>, Rc<Pool>);
+
+impl Dial {
+    fn begin(pool: &Rc<Pool>) -> Self {
+        let dialing = Rc::new(Dialing::default());
+        *pool.dialing.borrow_mut() = Some(dialing.clone());
+        Self(dialing, pool.clone())
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        self.1.dialing.borrow_mut().take();
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -318,24 +370,23 @@ impl Lease {
                 self.reused = true;
                 return Ok(());
             }
-            let Some(place) = pool
-                .place_or(|| pool.shared.borrow().iter().any(|s| s.has_room()))
-                .await?
-            else {
-                continue;
-            };
-            let (sender, allowed) = connect::h2c(&place, pool.settings.get().connect).await?;
-            let since = Cell::new(Instant::now());
-            let shared = Rc::new(Shared {
-                sender,
-                streams: Cell::new(1),
-                allowed,
-                since,
-                _place: place,
-            });
-            if !pool.closed.get() {
-                pool.shared.borrow_mut().push(shared.clone());
+            // Who comes while a connection is being made waits for it, and shares it or its failure.
+            if let Some(dial) = pool.dialing() {
+                dial.ended.notified().await;
+                match dial.failure.get() {
+                    Some(failure) => return Err(failure),
+                    None => continue,
+                }
             }
+            let dial = Dial::begin(&pool);
+            let shared = match pool.dial_h2c().await {
+                Ok(Some(shared)) => shared,
+                Ok(None) => continue,
+                Err(failure) => {
+                    dial.0.failure.set(Some(failure));
+                    return Err(failure);
+                }
+            };
             self.link = Link::H2c(shared);
             self.reused = false;
             return Ok(());

@@ -615,8 +615,8 @@ fn talk(case: &Case, address: SocketAddr) -> Heard {
     let (start, mut last) = (Instant::now(), Instant::now());
     let (mut buffer, mut piece, mut done) = (Vec::new(), vec![0; 65536], false);
     // An answer that is complete is given a moment for what may follow it.
-    while last.elapsed() < Duration::from_millis(if done { 150 } else { 1200 })
-        && start.elapsed() < Duration::from_secs(4)
+    while last.elapsed() < Duration::from_millis(if done { 150 } else { 5000 })
+        && start.elapsed() < Duration::from_secs(10)
     {
         match stream.read(&mut piece) {
             Ok(0) => {

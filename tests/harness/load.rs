@@ -12,7 +12,6 @@ use super::{Conn, H2Client};
 /// One request as its client saw it.
 #[derive(Debug, Clone)]
 pub struct Record {
-    pub took: Duration,
     pub user: String,
     /// Status and version, or what broke.
     pub outcome: Result<(u16, String), String>,
@@ -119,13 +118,11 @@ pub fn each_request(
     let start = Instant::now();
     let mut records: Vec<Record> = Vec::new();
     while !stop.load(SeqCst) && start.elapsed() < MAX_TIME && records.len() < MAX_REQUESTS {
-        let at = Instant::now();
         let mut opened = false;
         let outcome = ask(&mut opened);
         let reconnected = opened && !records.is_empty();
         let failed = outcome.is_err();
         records.push(Record {
-            took: at.elapsed(),
             user: user.to_owned(),
             outcome,
             reconnected,

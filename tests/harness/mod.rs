@@ -26,6 +26,6 @@ pub use proxy::{Launch, Proxy, command};
 pub use rustix::process::Signal;
 pub use scripted::Scripted;
 pub use site::Site;
-pub use wait::{eventually, until};
+pub use wait::{eventually, soon, until};
 pub use websocket::WebSocket;
 pub use wire::{Answer, Reader, is_token, latin1};

@@ -14,10 +14,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::site::Site;
-use super::wait::eventually;
+use super::wait::{eventually, soon};
 use super::{Answer, Conn, Metrics};
 
-/// What an edit may take: the contract's second, and a little for a machine that runs many tests at once.
+/// What an edit may take.
 pub const EDIT: Duration = Duration::from_millis(1000);
 const START: Duration = Duration::from_secs(15);
 /// Longer than any drain that a test configures.
@@ -316,18 +316,22 @@ impl Proxy {
     /// Waits until a revision later than `before` is in force.
     #[track_caller]
     pub fn in_force_after(&self, before: u64, start: Instant) -> Duration {
-        eventually("the edit is in force", Duration::from_secs(12), || {
-            let config = self.config();
-            let later = config["revision"].as_u64().is_some_and(|r| r > before);
-            if later && config["ok"] == true {
-                Ok(())
-            } else {
-                Err(config.to_string())
-            }
-        });
+        eventually(
+            "the edit is in force",
+            soon(Duration::from_secs(12)),
+            || {
+                let config = self.config();
+                let later = config["revision"].as_u64().is_some_and(|r| r > before);
+                if later && config["ok"] == true {
+                    Ok(())
+                } else {
+                    Err(config.to_string())
+                }
+            },
+        );
         let took = start.elapsed();
         assert!(
-            took <= EDIT + slack(),
+            took <= soon(EDIT),
             "an edit is in force within a second, this one took {took:?}"
         );
         took
@@ -510,11 +514,6 @@ pub fn command(args: &[&str], stdin: &str) -> Output {
         .expect("a pipe was asked for")
         .write_all(stdin.as_bytes());
     child.wait_with_output().expect("the binary ends")
-}
-
-/// Tests share two cores; the promise is a second on a machine of one's own.
-fn slack() -> Duration {
-    Duration::from_millis(500)
 }
 
 fn word<'a>(entry: &'a Value, key: &str) -> Option<&'a str> {

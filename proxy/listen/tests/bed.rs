@@ -20,7 +20,7 @@ use crate::listen::pulse::Pulses;
 use crate::record::{AccessLog, FailureKind, Ledger, VersionId};
 use crate::route::Table;
 use crate::snapshot::edits::Edits;
-use crate::snapshot::{Listener, Live, Route, Snapshot, Viewer};
+use crate::snapshot::{Listener, ListenerKey, Live, Route, Snapshot, Viewer};
 use crate::upstream::{Pools, Version};
 
 /// A test that lasts longer hangs.
@@ -139,6 +139,7 @@ impl Bed {
                 }
             });
             while let Ok((stream, from)) = socket.accept().await {
+                let key = ListenerKey::of(&listener);
                 let connection = Connection {
                     gate: gate.clone(),
                     listener: listener.clone(),
@@ -146,7 +147,7 @@ impl Bed {
                     leaving: Rc::new(Cell::new(false)),
                 };
                 tokio::task::spawn_local(connection.serve(stream, move |http2| {
-                    Peer::new(from, address, id, http2, Box::new(()))
+                    Peer::new(from, key, id, http2, Box::new(()))
                 }));
             }
         });

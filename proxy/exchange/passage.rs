@@ -1,0 +1,98 @@
+//! One request at the gate: what every step needs of it.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::Response;
+use http::header::HeaderValue;
+use tidegate_config as config;
+
+use super::{Answer, Peer};
+use crate::record::{Series, VersionId};
+use crate::route::Choice;
+use crate::snapshot::View;
+use crate::snapshot::edits::Places;
+
+/// One request at the gate.
+#[derive(Debug, Clone, Copy)]
+pub struct Passage<'a> {
+    /// What is in force for it.
+    pub view: &'a Rc<View>,
+    /// Who is at the other end.
+    pub peer: &'a Rc<Peer>,
+    /// The listener that it came in by.
+    pub listener: &'a config::Listener,
+    /// The client's address.
+    pub client: IpAddr,
+}
+
+impl Passage<'_> {
+    /// What a request is counted under that matched this route.
+    pub fn series(&self, route: usize, version: VersionId) -> Series {
+        let route = self.view.snapshot.routes[route].id;
+        Series {
+            listener: self.peer.listener_id,
+            route,
+            version,
+        }
+    }
+}
+
+/// What header templates are filled with.
+#[derive(Debug)]
+pub struct Names<'a> {
+    version: &'a str,
+    service: &'a str,
+    route: &'a str,
+    rule: &'a str,
+    client: IpAddr,
+}
+
+impl<'a> Names<'a> {
+    /// The names behind a choice.
+    pub fn new(passage: &Passage<'a>, choice: &Choice) -> Self {
+        let snapshot = &passage.view.snapshot;
+        let version = &snapshot.services[choice.service][choice.version];
+        let route = &snapshot.config.routes[choice.route];
+        let rule = match (&route.action, choice.rule) {
+            (config::Action::Forward(forward), Some(rule)) => forward.rules[rule].name.as_str(),
+            _ => "",
+        };
+        Self {
+            version: &version.name,
+            service: &version.service,
+            route: &route.name,
+            rule,
+            client: passage.client,
+        }
+    }
+
+    /// All that a template can ask for.
+    pub fn places<'b>(&'b self, request_id: Option<&'b HeaderValue>) -> Places<'b> {
+        Places {
+            version: self.version,
+            service: self.service,
+            route: self.route,
+            rule: self.rule,
+            client: self.client,
+            request_id: request_id.and_then(|v| v.to_str().ok()).unwrap_or(""),
+        }
+    }
+}
+
+/// Edits an answer that a route gives by itself.
+pub fn edit_local(response: &mut Response<Answer>, passage: &Passage<'_>, route: usize) {
+    let snapshot = &passage.view.snapshot;
+    let name = snapshot.config.routes[route].name.as_str();
+    let places = Places {
+        version: "",
+        service: "",
+        route: name,
+        rule: "",
+        client: passage.client,
+        request_id: "",
+    };
+    snapshot.routes[route]
+        .response
+        .apply(response.headers_mut(), places);
+}
