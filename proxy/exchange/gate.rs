@@ -18,6 +18,7 @@ use super::entry::Log;
 use super::fault::whose_fault;
 use super::headers::{self, Onward, X_REQUEST_ID};
 use super::identity::{assigned_secure, give_identity};
+use super::local::{is_bodiless, without_body};
 use super::passage::{Names, Passage, edit_local};
 use super::screen::{self, Admitted};
 use super::target::{for_protocol, host_of, rewrite};
@@ -441,24 +442,4 @@ impl Gate {
             .or_insert_with(|| Budget::new(now))
             .retry(now, retry.budget)
     }
-}
-
-/// An answer of the proxy's own to a request, or with a status, that can have none keeps its length at most.
-fn without_body(mut response: Response<Answer>, is_head: bool) -> Response<Answer> {
-    if let Answer::Whole(bytes) = response.body() {
-        let length = bytes.len();
-        if is_bodiless(response.status()) {
-            *response.body_mut() = Answer::Empty;
-        } else if is_head {
-            *response.body_mut() = Answer::Empty;
-            response
-                .headers_mut()
-                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-    }
-    response
-}
-
-fn is_bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

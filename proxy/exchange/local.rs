@@ -89,6 +89,28 @@ fn redirected(redirect: &config::Redirect, head: &Parts) -> Response<Answer> {
     response
 }
 
+/// An answer of the proxy's own to a request, or with a status, that can have none keeps its length at most.
+pub fn without_body(mut response: Response<Answer>, is_head: bool) -> Response<Answer> {
+    if let Answer::Whole(bytes) = response.body() {
+        let length = bytes.len();
+        if is_bodiless(response.status()) {
+            *response.body_mut() = Answer::Empty;
+        } else if is_head {
+            *response.body_mut() = Answer::Empty;
+            let length = HeaderValue::from(length);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+        }
+    }
+    response
+}
+
+/// Whether answers with this status have no body whatever their headers say.
+pub fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

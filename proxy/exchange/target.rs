@@ -80,9 +80,8 @@ pub fn for_protocol(head: &mut Parts, http2: bool) {
             head.uri = Uri::from(path);
         }
         if head.version == Version::HTTP_10 {
-            head.headers
-                .entry(header::HOST)
-                .or_insert(HeaderValue::from_static(NO_HOST));
+            let none = HeaderValue::from_static(NO_HOST);
+            head.headers.entry(header::HOST).or_insert(none);
         }
         head.version = Version::HTTP_11;
     }

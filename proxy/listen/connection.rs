@@ -81,8 +81,8 @@ impl Connection {
                 order = self.ordered() => match order {
                     // Its first request may be on its way.
                     Order::Leave => continue,
-                    // Told in HTTP/1.1, which is what whoever asks by hand can read.
                     Order::SlowHead => {
+                        // Told in HTTP/1.1, which is what whoever asks by hand can read.
                         self.pulse.order(order);
                         return Some(false);
                     }
@@ -118,8 +118,10 @@ impl Connection {
             gate: self.gate.clone(),
             peer: peer.clone(),
             pulse: self.pulse.clone(),
+            begun: Rc::default(),
         };
-        let io = TokioIo::new(Stream::new(stream.into(), self.pulse.signs()));
+        let io = Stream::new(stream.into(), self.pulse.signs(), service.begun.clone());
+        let io = TokioIo::new(io);
         let limits = &self.listener.limits;
         let mut builder = http2::Builder::new(Local);
         builder
@@ -170,6 +172,8 @@ struct Served {
     gate: Rc<Gate>,
     peer: Rc<Peer>,
     pulse: Rc<Pulse>,
+    /// There has been a request.
+    begun: Rc<std::cell::Cell<bool>>,
 }
 
 impl Service<Request<Incoming>> for Served {
@@ -179,6 +183,7 @@ impl Service<Request<Incoming>> for Served {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = self.pulse.request();
+        self.begun.set(true);
         let (gate, peer) = (self.gate.clone(), self.peer.clone());
         Box::pin(async move {
             let response = gate.pass(request.map(Inbound::Http2), &peer).await;

@@ -1,5 +1,6 @@
 //! A caller's socket as hyper's HTTP/2 uses it, which leaves signs of what it sees.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,12 +16,18 @@ use crate::http1::wire::Signs;
 pub struct Stream {
     socket: Socket,
     signs: Rc<Signs>,
+    begun: Rc<Cell<bool>>,
 }
 
 impl Stream {
-    /// Watches `socket` and leaves `signs`.
-    pub fn new(socket: Socket, signs: Rc<Signs>) -> Self {
-        Self { socket, signs }
+    /// Watches `socket` and leaves `signs`. `begun` becomes true with the first request: until then all that comes is a
+    /// first head on its way; later it may as well be a ping, and the connection is held to its idle bound alone.
+    pub fn new(socket: Socket, signs: Rc<Signs>, begun: Rc<Cell<bool>>) -> Self {
+        Self {
+            socket,
+            signs,
+            begun,
+        }
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -41,8 +48,9 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.socket).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
-            // Bytes alone say nothing here: acknowledgements and pings come between requests too.
-            if buf.filled().len() == before && buf.remaining() > 0 {
+            if buf.filled().len() > before {
+                self.signs.bytes.set(!self.begun.get());
+            } else if buf.remaining() > 0 {
                 self.signs.closed.set(true);
             }
         }

@@ -19,8 +19,9 @@ use crate::listen::connection::Connection;
 use crate::listen::pulse::Pulses;
 use crate::record::{AccessLog, FailureKind, Ledger, VersionId};
 use crate::route::Table;
+use crate::snapshot::ListenerKey;
 use crate::snapshot::edits::Edits;
-use crate::snapshot::{Listener, ListenerKey, Live, Route, Snapshot, Viewer};
+use crate::snapshot::{Listener, Live, Route, Snapshot, Viewer};
 use crate::upstream::{Pools, Version};
 
 /// A test that lasts longer hangs.
@@ -139,13 +140,13 @@ impl Bed {
                 }
             });
             while let Ok((stream, from)) = socket.accept().await {
-                let key = ListenerKey::of(&listener);
                 let connection = Connection {
                     gate: gate.clone(),
                     listener: listener.clone(),
                     pulse: pulses.add(listener.timeouts),
                     leaving: Rc::new(Cell::new(false)),
                 };
+                let key = ListenerKey::of(&listener);
                 tokio::task::spawn_local(connection.serve(stream, move |http2| {
                     Peer::new(from, key, id, http2, Box::new(()))
                 }));
