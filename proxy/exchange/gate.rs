@@ -130,7 +130,8 @@ impl Gate {
             client,
         };
 
-        let admitted = match screen::admit(&mut head, listener, &view.snapshot.listeners[at]) {
+        let admitted = match screen::admit(&mut head, listener, &view.snapshot.listeners[at], from)
+        {
             Ok(admitted) => admitted,
             Err(reason) => return Err(Refused { reason, account }),
         };

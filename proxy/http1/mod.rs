@@ -21,3 +21,6 @@ pub mod outlet;
 pub mod relay;
 pub mod socket;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
