@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::{Method, Request, Response, Version, header};
+use http::{Method, Response, Version, header};
 use http_body::Body as _;
 use tokio::net::TcpStream;
 
@@ -102,9 +102,9 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         is_head: head.parts.method == Method::HEAD,
         version: head.parts.version,
     };
-    let request = Request::from_parts(head.parts, Inbound::Http1(WireBody::new(wire.clone())));
+    let body = Inbound::Http1(WireBody::new(wire.clone()));
     let answered = {
-        let mut passing = pin!(connection.gate.pass(request, peer));
+        let mut passing = pin!(connection.gate.pass(head.parts, body, peer));
         poll_fn(|cx| match passing.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => wire.poll_broken(cx).map(|()| None),
