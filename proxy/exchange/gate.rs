@@ -24,6 +24,7 @@ use super::screen::{self, Admitted};
 use super::target::{for_protocol, host_of, rewrite};
 use super::upgrade::{self, Tunnel};
 use super::{Answer, Peer, local, refusal};
+use crate::http1::head::recycle;
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::{View, Viewer};
@@ -82,6 +83,7 @@ impl Gate {
         let mut account = self.open(&head, peer, &view, started);
         let passed = self.walk(&mut head, body, peer, &view, &mut account).await;
         let response = passed.unwrap_or_else(|reason| self.turn_away(reason, account, peer));
+        recycle(std::mem::take(&mut head.headers));
         without_body(response, is_head)
     }
 

@@ -242,7 +242,8 @@ fn headers(
     said: &mut Said,
 ) -> Result<HeaderMap, HeadError> {
     // Room for what the proxy adds, so that the map is not made twice.
-    let mut map = HeaderMap::with_capacity(fields.len() + ADDED);
+    let mut map = spare::take();
+    map.reserve(fields.len() + ADDED);
     for field in fields {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Malformed)?;
@@ -252,6 +253,43 @@ fn headers(
         map.append(name, value);
     }
     Ok(map)
+}
+
+/// Gives a map back that is not needed any more: most messages then find one that is large enough.
+pub fn recycle(map: HeaderMap) {
+    spare::give(map);
+}
+
+/// Header maps between two messages.
+mod spare {
+    use std::cell::RefCell;
+
+    use http::HeaderMap;
+
+    /// Maps that a worker keeps.
+    const KEPT: usize = 64;
+    /// A map that has grown larger than this is not kept.
+    const LARGEST: usize = 64;
+
+    thread_local! {
+        static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> HeaderMap {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    pub(super) fn give(mut map: HeaderMap) {
+        if map.capacity() == 0 || map.capacity() > LARGEST {
+            return;
+        }
+        map.clear();
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < KEPT {
+                spare.push(map);
+            }
+        });
+    }
 }
 
 /// Headers that the proxy adds to a request.

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::pulse::Order;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::encode::{self, AnswerHead, Framing};
-use crate::http1::head::{Bounds, HeadError, RequestHead};
+use crate::http1::head::{Bounds, HeadError, RequestHead, recycle};
 use crate::http1::relay::Relay;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
@@ -183,6 +183,7 @@ async fn answer(
         };
         encode::answer(out.buffer(), head);
     });
+    recycle(parts.headers);
     (send_body(wire, body, framing).await, stays)
 }
 
