@@ -261,7 +261,7 @@ mod tests {
             0..4usize,
             0..5usize,
             200..206u16,
-            prop::option::of(0..13usize),
+            prop::option::of(0..FailureKind::ALL.len()),
             0..40_000_000u64,
         );
         prop::collection::vec(event, 0..300)
