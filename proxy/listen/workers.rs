@@ -18,7 +18,7 @@ use crate::record::{AccessLog, Ledger};
 use crate::snapshot::{ListenerKey, Live};
 
 /// Connections that the kernel may hold for a worker that has not accepted them.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 /// Orders that a worker may not have followed yet.
 const COMMANDS: usize = 256;
 /// Between two looks whether the last connection is gone.
@@ -139,7 +139,11 @@ impl Workers {
             .iter()
             .filter(|l| !self.open.iter().any(|o| o.key.is_of(l)))
         {
-            match bind_all(listener, self.threads.len()) {
+            let taken = self.open.iter().map(|o| o.bound);
+            let beside = taken
+                .chain(bound.iter().map(|b: &Bound| b.bound))
+                .any(|ours| ours.port() == listener.address.port());
+            match bind_all(listener, self.threads.len(), beside) {
                 Ok(new) => bound.push(new),
                 Err(source) => failures.push(BindFailure {
                     listener: listener.name.clone(),
@@ -264,12 +268,15 @@ impl Workers {
     }
 }
 
-/// A socket for each worker on one address; the kernel spreads connections over them.
-fn bind_all(listener: &config::Listener, workers: usize) -> io::Result<Bound> {
-    // Without SO_REUSEPORT first: another process on this address must be an error, not a partner.
-    let probe = bind_one(listener.address, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
+/// A socket for each worker on one address; the kernel spreads connections over them. `beside`: a listener of ours has
+/// the port already, on another address.
+fn bind_all(listener: &config::Listener, workers: usize, beside: bool) -> io::Result<Bound> {
+    // Without SO_REUSEPORT first: another process on this address must be an error, not a partner. Beside a socket of
+    // ours that would find ourselves: one address and all addresses overlap.
+    let address = match beside {
+        true => listener.address,
+        false => bind_one(listener.address, false)?.local_addr()?,
+    };
     let sockets = (0..workers)
         .map(|_| bind_one(address, true))
         .collect::<io::Result<Vec<_>>>()?;
