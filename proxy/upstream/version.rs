@@ -28,19 +28,27 @@ pub struct Version {
 }
 
 impl Version {
-    /// Compiles a version, taking over the endpoints of `old` that stay.
+    /// Compiles a version, taking over the endpoints of `old` that stay. Who joins endpoints that are checked waits for
+    /// a first good check; where nobody stays there is nobody to wait behind, and all are trusted until a check says no.
     pub fn new(
         service: &config::Service,
         version: &config::Version,
         id: VersionId,
         old: Option<&Self>,
     ) -> Self {
-        let keep = |address: &config::EndpointAddress| {
+        let known = |address: &config::EndpointAddress| {
             old.into_iter()
                 .flat_map(|old| &old.endpoints)
                 .find(|known| known.address == *address && known.protocol == service.protocol)
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Endpoint::new(address.clone(), service.protocol)))
+        };
+        let waits =
+            service.health.active.is_some() && version.endpoints.iter().any(|a| known(a).is_some());
+        let keep = |address: &config::EndpointAddress| {
+            known(address).cloned().unwrap_or_else(|| {
+                let new = Endpoint::new(address.clone(), service.protocol);
+                new.set_probe(!waits);
+                Arc::new(new)
+            })
         };
         Self {
             service: service.name.clone(),
