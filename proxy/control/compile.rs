@@ -103,7 +103,8 @@ mod tests {
     fn with_database(bytes: &[u8]) -> Config {
         let text = "version: 1
 listeners: [{ name: in, address: 127.0.0.1:8080 }]
-routes: [{ respond: { status: 204 } }]
+services: [{ name: app, stable: v1, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]
+routes: [{ service: app, rules: [] }]
 ";
         let loaded = config::parse(text.as_bytes(), "gate.yaml", Path::new("."));
         let mut config = loaded.config.expect("a good file");

@@ -33,6 +33,7 @@ pub struct Workers {
     /// Those that were closed may still have connections.
     closed: Vec<Arc<Crowd>>,
     cut: watch::Sender<bool>,
+    fallen: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -84,19 +85,26 @@ impl Workers {
         log: &AccessLog,
     ) -> io::Result<Self> {
         let (cut, _) = watch::channel(false);
+        let (falls, fallen) = watch::channel(false);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (commands, orders) = mpsc::channel(COMMANDS);
             let (live, ledger, pen, cut) =
                 (live.clone(), ledger.clone(), log.pen(), cut.subscribe());
+            let falls = falls.clone();
             let runtime = move || {
+                let mut end = UntoldEnd {
+                    worker: index,
+                    falls,
+                    is_told: false,
+                };
                 let built = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
                 let runtime = match built {
                     Ok(runtime) => runtime,
                     Err(error) => {
-                        tracing::error!(worker = index, %error, "a worker has no event queue and does not start");
+                        tracing::error!(worker = index, %error, "a worker has no event queue");
                         return;
                     }
                 };
@@ -108,6 +116,7 @@ impl Workers {
                     commands: orders,
                     cut,
                 }));
+                end.was_told();
             };
             let handle = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -120,7 +129,13 @@ impl Workers {
             open: Vec::new(),
             closed: Vec::new(),
             cut,
+            fallen,
         })
+    }
+
+    /// Becomes true when a worker has ended that nobody told to.
+    pub fn fallen(&self) -> watch::Receiver<bool> {
+        self.fallen.clone()
     }
 
     /// How many there are.
@@ -268,6 +283,35 @@ impl Workers {
     }
 }
 
+/// Tells, unless it is defused, that a worker's thread is gone: by a panic, or because it could not begin. Its
+/// connections are lost and its share of the work falls to the others: the process must not go on as if nothing was.
+struct UntoldEnd {
+    worker: usize,
+    falls: watch::Sender<bool>,
+    is_told: bool,
+}
+
+impl UntoldEnd {
+    /// It was told to end.
+    fn was_told(&mut self) {
+        self.is_told = true;
+    }
+}
+
+impl Drop for UntoldEnd {
+    fn drop(&mut self) {
+        if self.is_told {
+            return;
+        }
+        tracing::error!(
+            worker = self.worker,
+            "worker {} has ended by itself: a fault of tidegate",
+            self.worker
+        );
+        self.falls.send_replace(true);
+    }
+}
+
 /// A socket for each worker on one address; the kernel spreads connections over them. `beside`: a listener of ours has
 /// the port already, on another address.
 fn bind_all(listener: &config::Listener, workers: usize, beside: bool) -> io::Result<Bound> {
@@ -307,4 +351,27 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListen
     }
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(work: impl FnOnce(UntoldEnd) + Send + 'static) -> bool {
+        let (falls, fallen) = watch::channel(false);
+        let end = UntoldEnd {
+            worker: 0,
+            falls,
+            is_told: false,
+        };
+        let _ = std::thread::spawn(move || work(end)).join();
+        *fallen.borrow()
+    }
+
+    #[test]
+    fn a_worker_that_falls_is_noticed_and_one_that_was_told_to_end_is_not() {
+        assert!(ended(|_end| panic!("a fault")));
+        assert!(ended(drop), "one that could not begin has fallen too");
+        assert!(!ended(|mut end| end.was_told()));
+    }
 }
