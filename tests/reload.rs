@@ -981,3 +981,22 @@ fn a_listener_moves_from_one_address_to_all_and_back() {
         assert_eq!(Conn::open(here).get("/", &[]).status, 200, "{host}");
     }
 }
+
+#[test]
+fn a_listener_that_is_renamed_keeps_its_connections_and_its_counts() {
+    let (_v1, _v2, site) = two();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let named = |name: &str| {
+        let one = format!("[{{ name: {name}, address: \"{address}\" }}]");
+        site.clone().with("listeners", &one)
+    };
+    let proxy = Proxy::start(&named("in"));
+    let mut conn = Conn::open(address);
+    assert_eq!(conn.get("/", &[]).status, 200);
+    proxy.edit(&named("front"));
+    assert_eq!(conn.get("/", &[]).status, 200);
+    proxy.counts("tidegate_requests_total", &[("listener", "front")], 2.0);
+    proxy.counts("tidegate_connections", &[("listener", "front")], 1.0);
+}

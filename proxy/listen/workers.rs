@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::presence::Crowd;
 use super::worker::{Command, Start, Worker};
 use crate::exchange::entry::Log;
-use crate::record::{AccessLog, Ledger};
+use crate::record::{AccessLog, Ledger, ListenerId};
 use crate::snapshot::{ListenerKey, Live};
 
 /// Connections that the kernel may hold for a worker that has not accepted them.
@@ -46,6 +46,7 @@ struct Thread {
 #[derive(Debug)]
 struct Open {
     name: String,
+    id: ListenerId,
     key: ListenerKey,
     bound: SocketAddr,
     crowd: Arc<Crowd>,
@@ -177,6 +178,16 @@ impl Workers {
     /// Listens on what was bound and closes what is not wanted any more: queues are served, connections drain.
     /// Call it when the snapshot that knows the new listeners is in force.
     pub async fn listen(&mut self, wanted: &[config::Listener], bound: Vec<Bound>) {
+        for open in &mut self.open {
+            let renamed = wanted
+                .iter()
+                .find(|l| open.key.is_of(l) && l.name != open.name);
+            // Before a new listener may ask for the number of the old name.
+            if let Some(listener) = renamed {
+                open.name.clone_from(&listener.name);
+                self.ledger.rename_listener(open.id, &open.name);
+            }
+        }
         for new in bound {
             let (close, closes) = watch::channel(false);
             let crowd = Arc::new(Crowd::default());
@@ -195,6 +206,7 @@ impl Workers {
             tracing::info!(listener = new.name, address = %new.bound, "listening");
             self.open.push(Open {
                 name: new.name,
+                id,
                 key: new.key.clone(),
                 bound: new.bound,
                 crowd,
@@ -212,11 +224,6 @@ impl Workers {
             self.closed.push(gone.crowd);
         }
         self.closed.retain(|crowd| crowd.open() > 0);
-        for open in &mut self.open {
-            if let Some(listener) = wanted.iter().find(|l| open.key.is_of(l)) {
-                open.name.clone_from(&listener.name);
-            }
-        }
     }
 
     /// The names and the addresses that are listened on, with the ports that were given.
