@@ -21,7 +21,7 @@ use crate::record::{VersionId, WorkerLedger};
 
 /// Requests of one worker that may wait for a connection to one endpoint; more are turned away at once.
 const WAITING: usize = 1024;
-/// A place freed by another worker is noticed within this.
+/// A place freed by another worker is noticed within this, by one of those who wait.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// All pools of one worker, by endpoint. They outlive snapshots: an edit that keeps an endpoint keeps its connections.
@@ -269,7 +269,10 @@ impl Pool {
         let _waits = Waiting::new(&self.waiting);
         let end = tokio::time::Instant::now() + settings.connect;
         while tokio::time::Instant::now() < end {
-            let _ = tokio::time::timeout(ASK_AGAIN, self.freed.notified()).await;
+            // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
+            let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
+            let again = tokio::time::Instant::now() + ASK_AGAIN * waiting;
+            let _ = tokio::time::timeout_at(again.min(end), self.freed.notified()).await;
             if free() {
                 return Ok(None);
             }
