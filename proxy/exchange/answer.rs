@@ -147,6 +147,9 @@ impl Stream {
                 return Poll::Ready(Ok(()));
             };
             let Poll::Ready(carried) = wire.poll_carry(relay, from, left, &mut waits, cx) else {
+                if inner.poll_cut(cx).is_ready() {
+                    return self.break_off(FailureKind::Removed);
+                }
                 if waits == Waits::ForMore {
                     ready!(self.idle.poll_pending(cx));
                     return self.break_off(FailureKind::StreamIdle);

@@ -1,17 +1,23 @@
 //! One socket of one worker: accept, keep the bounds, and go on when the process has run out of file descriptors.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 
 use super::connection::{self, Connection};
 use super::presence::{Crowd, Presence};
+use super::pulse::Door;
 use super::worker::Worker;
+use super::workers::BACKLOG;
 use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
 use crate::snapshot::ListenerKey;
@@ -40,6 +46,8 @@ pub struct Listener {
     pub id: ListenerId,
     /// Who is connected, over all workers.
     pub crowd: Arc<Crowd>,
+    /// Who came through it looks at this.
+    pub door: Rc<Door>,
     /// Becomes true when it is to close.
     pub close: watch::Receiver<bool>,
 }
@@ -47,14 +55,14 @@ pub struct Listener {
 impl Listener {
     /// Accepts until told to close; then serves what the kernel has already accepted, and closes.
     pub async fn run(self) {
-        let mut close = self.close.clone();
         let mut failures = 0;
         let mut said: Option<Instant> = None;
+        let mut close = self.close.clone();
+        let mut closing = pin!(close.wait_for(|close| *close));
         loop {
             let accepted = tokio::select! {
-                biased;
                 accepted = self.socket.accept() => accepted,
-                _ = close.wait_for(|close| *close) => break,
+                _ = &mut closing => break,
             };
             match accepted {
                 Ok((stream, address)) => {
@@ -71,20 +79,25 @@ impl Listener {
                              open files or lower limits.connections"
                         );
                     }
-                    tokio::time::sleep(BACK_OFF[failures.min(BACK_OFF.len() - 1)]).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(BACK_OFF[failures.min(BACK_OFF.len() - 1)]) => {}
+                        _ = &mut closing => break,
+                    }
                     failures += 1;
                 }
             }
         }
-        self.serve_queue().await;
-    }
-
-    async fn serve_queue(&self) {
-        while let Ok(Ok((stream, address))) =
-            tokio::time::timeout(Duration::ZERO, self.socket.accept()).await
-        {
-            self.admit(stream, address);
+        // Who waits in the queue was let in by the kernel already.
+        for _ in 0..BACKLOG {
+            match accept_now(&self.socket).await {
+                Some((stream, address)) => self.admit(stream, address),
+                None => break,
+            }
         }
+        let now = Instant::now();
+        let drain = self.worker.gate.viewer().view();
+        let drain = drain.snapshot.config.runtime.drain.max;
+        self.door.close(now, now + drain);
     }
 
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
@@ -117,7 +130,7 @@ impl Listener {
             return; // already closed by the caller
         }
         let worker = &self.worker;
-        let pulse = worker.pulses.add(listener.timeouts);
+        let pulse = worker.pulses.add(listener.timeouts, &self.door);
         let connection = Connection {
             gate: worker.gate.clone(),
             listener,
@@ -144,13 +157,56 @@ impl Listener {
     }
 }
 
+/// A connection that is there already, if there is one.
+async fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    // Without its budget: a task that has done much must not take that for an empty queue.
+    let accepted = unconstrained(poll_fn(|cx| match socket.poll_accept(cx) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    }));
+    accepted.await?.ok()
+}
+
 /// The next caller may have better luck: nothing is wrong here (accept(2)).
 fn is_of_one_caller(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, Interrupted, NetworkUnreachable, TimedOut,
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut,
     };
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | NetworkUnreachable | TimedOut
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_whole_queue_is_served() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("its address");
+        // More than a task may do in one turn. 128 is what the standard library lets wait.
+        let callers: Vec<_> = (0..120)
+            .map(|_| std::net::TcpStream::connect(address).expect("a place in the queue"))
+            .collect();
+        socket.set_nonblocking(true).expect("a socket");
+        let socket = TcpListener::from_std(socket).expect("a runtime");
+        tokio::time::sleep(Duration::from_millis(10)).await; // until the queue is seen
+        for _ in 0..100 {
+            tokio::task::consume_budget().await;
+        }
+        let mut served = 0;
+        while accept_now(&socket).await.is_some() {
+            served += 1;
+        }
+        assert_eq!(served, callers.len());
+    }
 }

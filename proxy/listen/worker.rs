@@ -115,6 +115,7 @@ impl Worker {
                         key,
                         id,
                         crowd,
+                        door: Rc::default(),
                         close,
                     };
                     tokio::task::spawn_local(listener.run());

@@ -143,7 +143,7 @@ impl Bed {
                 let connection = Connection {
                     gate: gate.clone(),
                     listener: listener.clone(),
-                    pulse: pulses.add(listener.timeouts),
+                    pulse: pulses.add(listener.timeouts, &Rc::default()),
                     leaving: Rc::new(Cell::new(false)),
                 };
                 let key = ListenerKey::of(&listener);
