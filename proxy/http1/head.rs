@@ -1,10 +1,12 @@
 //! Heads of requests and answers: from bytes to `http` types, with what they say about their bodies and connections.
 
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version, request, response};
+use memchr::memmem::Finder;
 
 use super::chunked::Chunked;
 use super::framing::Decoder;
@@ -176,9 +178,12 @@ pub fn answer(
     }))
 }
 
+/// The empty line behind a head; made once, for making it costs more than finding.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 /// The bytes up to and with the empty line, if it is there.
 fn take_head(buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, HeadError> {
-    let end = memchr::memmem::find(buffer, b"\r\n\r\n").map(|at| at + 4);
+    let end = HEAD_END.find(buffer).map(|at| at + 4);
     match end {
         Some(end) if end <= most => Ok(Some(buffer.split_to(end).freeze())),
         None if buffer.len() <= most => Ok(None),

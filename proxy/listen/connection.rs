@@ -186,7 +186,8 @@ impl Service<Request<Incoming>> for Served {
         self.begun.set(true);
         let (gate, peer) = (self.gate.clone(), self.peer.clone());
         Box::pin(async move {
-            let response = gate.pass(request.map(Inbound::Http2), &peer).await;
+            let (head, body) = request.into_parts();
+            let response = gate.pass(head, Inbound::Http2(body), &peer).await;
             Ok(response.map(|inner| UnderWayBody {
                 inner,
                 _under_way: under_way,

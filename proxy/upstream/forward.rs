@@ -158,7 +158,7 @@ impl Inflow {
         })
     }
 
-    /// The connection, where the rest of the body is worth to be carried by the kernel.
+    /// The connection, where the rest of the body is long enough to go from socket to socket.
     pub fn source(&self) -> Option<(&TcpStream, u64)> {
         match self.lease.peek() {
             Link::Http1(connection) => connection.source(),
