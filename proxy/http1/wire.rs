@@ -158,6 +158,12 @@ impl Wire {
         self.inner.borrow().inlet.buffer.is_empty()
     }
 
+    /// Whether the caller has sent nothing that was not read, and has not closed.
+    pub fn is_quiet(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.inlet.buffer.is_empty() && inner.socket.is_quiet()
+    }
+
     /// Whether the caller waits for a word that it will not get: its body will never come.
     pub fn awaits_continue(&self) -> bool {
         self.inner.borrow().expects_continue

@@ -59,7 +59,7 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
 }
 
 async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>) {
-    let limits = &connection.listener.limits;
+    let limits = &connection.terms.limits;
     let mut served = false;
     let bounds = Bounds {
         bytes: limits.header_bytes,
@@ -131,7 +131,13 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         return Next::Gone;
     }
     if !stays {
-        return Next::Close;
+        // Where nothing is unread, closing throws nothing away: there is nothing to wait for.
+        let nothing_unread = wire.is_body_done() && wire.is_quiet();
+        return if nothing_unread {
+            Next::Gone
+        } else {
+            Next::Close
+        };
     }
     if wire.is_body_done() || drain(wire).await {
         Next::Request

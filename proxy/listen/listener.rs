@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
 
-use super::connection::{self, Connection};
+use super::connection::{self, Connection, Terms};
 use super::presence::{Crowd, Presence};
 use super::pulse::Door;
 use super::worker::Worker;
@@ -106,34 +106,26 @@ impl Listener {
         let Some(at) = view.snapshot.listener_of(&self.key) else {
             return;
         };
-        let listener = view.snapshot.config.listeners[at].clone();
+        let terms = Terms::from(&view.snapshot.config.listeners[at]);
         let ledger = self.worker.gate.ledger();
-        match self.crowd.enter(
-            address.ip().to_canonical(),
-            &listener.limits,
-            ledger,
-            self.id,
-        ) {
-            Ok(presence) => self.serve(stream, address, listener, presence),
+        match self
+            .crowd
+            .enter(address.ip().to_canonical(), &terms.limits, ledger, self.id)
+        {
+            Ok(presence) => self.serve(stream, address, terms, presence),
             Err(reason) => self.turn_away(stream, reason),
         }
     }
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        listener: tidegate_config::Listener,
-        presence: Presence,
-    ) {
+    fn serve(&self, stream: TcpStream, address: SocketAddr, terms: Terms, presence: Presence) {
         if stream.set_nodelay(true).is_err() {
             return; // already closed by the caller
         }
         let worker = &self.worker;
-        let pulse = worker.pulses.add(listener.timeouts, &self.door);
+        let pulse = worker.pulses.add(terms.timeouts, &self.door);
         let connection = Connection {
             gate: worker.gate.clone(),
-            listener,
+            terms,
             pulse,
             leaving: worker.leaving.clone(),
         };

@@ -142,7 +142,7 @@ impl Bed {
             while let Ok((stream, from)) = socket.accept().await {
                 let connection = Connection {
                     gate: gate.clone(),
-                    listener: listener.clone(),
+                    terms: (&listener).into(),
                     pulse: pulses.add(listener.timeouts, &Rc::default()),
                     leaving: Rc::new(Cell::new(false)),
                 };
