@@ -1,17 +1,14 @@
 //! One socket of one worker: accept, keep the bounds, and go on when the process has run out of file descriptors.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::coop::unconstrained;
 
 use super::connection::{self, Connection, Terms};
 use super::presence::{Crowd, Presence};
@@ -38,8 +35,6 @@ const TOLD_AT_ONCE: usize = 64;
 pub struct Listener {
     /// Its worker.
     pub worker: Rc<Worker>,
-    /// The socket.
-    pub socket: TcpListener,
     /// How snapshots know the listener.
     pub key: ListenerKey,
     /// What it is counted under.
@@ -53,15 +48,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Accepts until told to close; then serves what the kernel has already accepted, and closes.
-    pub async fn run(self) {
+    /// Accepts on `socket` until told to close; then closes it and serves what the kernel had accepted by then.
+    pub async fn run(self, socket: TcpListener) {
         let mut failures = 0;
         let mut said: Option<Instant> = None;
         let mut close = self.close.clone();
         let mut closing = pin!(close.wait_for(|close| *close));
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                accepted = socket.accept() => accepted,
                 _ = &mut closing => break,
             };
             match accepted {
@@ -87,11 +82,10 @@ impl Listener {
                 }
             }
         }
-        // Who waits in the queue was let in by the kernel already.
-        for _ in 0..BACKLOG {
-            match accept_now(&self.socket).await {
-                Some((stream, address)) => self.admit(stream, address),
-                None => break,
+        for (stream, address) in close_and_take_queue(socket) {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => self.admit(stream, address),
+                Err(error) => tracing::debug!(%error, "a caller is lost with its queue"),
             }
         }
         let now = Instant::now();
@@ -149,14 +143,23 @@ impl Listener {
     }
 }
 
-/// A connection that is there already, if there is one.
-async fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    // Without its budget: a task that has done much must not take that for an empty queue.
-    let accepted = unconstrained(poll_fn(|cx| match socket.poll_accept(cx) {
-        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        Poll::Pending => Poll::Ready(None),
-    }));
-    accepted.await?.ok()
+/// Closes a listening socket; who waits in its queue was let in by the kernel already, and is taken along. Nothing is
+/// done between the last look and the close but the close: who comes between the two is lost.
+fn close_and_take_queue(socket: TcpListener) -> Vec<(std::net::TcpStream, SocketAddr)> {
+    let Ok(socket) = socket.into_std() else {
+        return Vec::new();
+    };
+    let mut queue = Vec::new();
+    while queue.len() < BACKLOG as usize {
+        match socket.accept() {
+            Ok(caller) => queue.push(caller),
+            Err(error) if is_of_one_caller(&error) => {}
+            Err(_) => break,
+        }
+    }
+    drop(socket);
+    queue.retain(|(stream, _)| stream.set_nonblocking(true).is_ok());
+    queue
 }
 
 /// The next caller may have better luck: nothing is wrong here (accept(2)).
@@ -185,20 +188,16 @@ mod tests {
     async fn the_whole_queue_is_served() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("its address");
-        // More than a task may do in one turn. 128 is what the standard library lets wait.
+        // 128 is what the standard library lets wait.
         let callers: Vec<_> = (0..120)
             .map(|_| std::net::TcpStream::connect(address).expect("a place in the queue"))
             .collect();
         socket.set_nonblocking(true).expect("a socket");
         let socket = TcpListener::from_std(socket).expect("a runtime");
-        tokio::time::sleep(Duration::from_millis(10)).await; // until the queue is seen
-        for _ in 0..100 {
-            tokio::task::consume_budget().await;
-        }
-        let mut served = 0;
-        while accept_now(&socket).await.is_some() {
-            served += 1;
-        }
-        assert_eq!(served, callers.len());
+        assert_eq!(close_and_take_queue(socket).len(), callers.len());
+        assert!(
+            std::net::TcpStream::connect(address).is_err(),
+            "and nobody else"
+        );
     }
 }

@@ -223,7 +223,7 @@ impl Workers {
             gone.close.send_replace(true);
             self.closed.push(gone.crowd);
         }
-        self.closed.retain(|crowd| crowd.open() > 0);
+        self.closed.retain(|crowd| Arc::strong_count(crowd) > 1);
     }
 
     /// The names and the addresses that are listened on, with the ports that were given.
@@ -258,10 +258,15 @@ impl Workers {
     /// Waits until the last connection is gone, for as long as `patience`; how many are left.
     pub async fn drained(&self, patience: Duration) -> usize {
         let end = tokio::time::Instant::now() + patience;
-        while self.connections() > 0 && tokio::time::Instant::now() < end {
+        while self.is_anybody_there() && tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK).await;
         }
         self.connections()
+    }
+
+    /// Whether a connection is open, or a listener that was closed still serves its queue: both hold on to the crowd.
+    fn is_anybody_there(&self) -> bool {
+        self.connections() > 0 || self.closed.iter().any(|crowd| Arc::strong_count(crowd) > 1)
     }
 
     /// Ends everything that is left and the workers with it.
