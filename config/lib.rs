@@ -8,6 +8,7 @@
 mod check;
 mod config;
 mod file;
+mod landmarks;
 mod listener;
 mod names;
 mod place;
@@ -41,6 +42,7 @@ pub use watch::{Pace, Watch};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use landmarks::Landmarks;
 use reader::{Dependency, MAX_FILE, Reader};
 use source::Problems;
 
@@ -57,12 +59,13 @@ pub struct Loaded {
     pub fingerprint: u64,
     /// The same files with what counts of them, and the folders that patterns look into.
     dependencies: Vec<Dependency>,
+    landmarks: Landmarks,
 }
 
 impl Loaded {
     /// What stands for a file that is not there: one problem, and no configuration.
     pub fn unreadable(path: &Path, error: &io::Error) -> Self {
-        let mut reader = Reader::default();
+        let mut reader = Reader::of_files();
         // Its state is remembered, so that the file is noticed when it comes back.
         let _ = reader.read(path, MAX_FILE);
         let message = format!("cannot read the file: {}", read::told(error));
@@ -90,7 +93,13 @@ impl Loaded {
             files: files.collect(),
             fingerprint,
             dependencies,
+            landmarks: Landmarks::default(),
         }
+    }
+
+    /// A problem that was found in use (an address is taken, a log cannot be opened), at the place that its path names.
+    pub fn place(&self, problem: Problem) -> Problem {
+        self.landmarks.place(problem)
     }
 }
 
@@ -99,7 +108,10 @@ impl Loaded {
 /// # Errors
 /// Only where the file itself cannot be read; everything else is a [`Problem`].
 pub fn load(path: &Path) -> io::Result<Loaded> {
-    let mut reader = Reader::default();
+    load_by(path, Reader::default())
+}
+
+fn load_by(path: &Path, mut reader: Reader) -> io::Result<Loaded> {
     let bytes = match reader.read(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -132,7 +144,11 @@ pub fn schema() -> serde_json::Value {
 fn assemble(name: &Path, bytes: &[u8], folder: &Path, mut reader: Reader) -> Loaded {
     let mut problems = Problems::default();
     let (parts, names) = read::parts(name, bytes, folder, &mut reader, &mut problems);
+    let landmarks = parts.as_deref().map(Landmarks::of).unwrap_or_default();
     let config = parts.map(|parts| check::check(&parts, &mut reader, &mut problems));
     let config = config.filter(|_| !problems.has_errors());
-    Loaded::new(config, problems.into_sorted(&names), reader)
+    Loaded {
+        landmarks,
+        ..Loaded::new(config, problems.into_sorted(&names), reader)
+    }
 }

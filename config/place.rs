@@ -105,6 +105,11 @@ impl Places {
         self.find(path).0.place
     }
 
+    /// Whether there is such a value.
+    pub(crate) fn holds(&self, path: &[Step<'_>]) -> bool {
+        self.find(path).1
+    }
+
     /// Where the key of a value stands; else as [`Self::value`].
     pub(crate) fn key(&self, path: &[Step<'_>]) -> Place {
         match self.find(path) {

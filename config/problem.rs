@@ -40,6 +40,9 @@
 //! | T401 | a file that cannot be read |
 //! | T402 | a file that does not hold what it should |
 //! | T403 | a pattern of files to include |
+//! | T501 | an address that the machine does not give |
+//! | T502 | a region database that cannot be used |
+//! | T503 | an access log that cannot be opened |
 //! | T901 | warning: a rule that is never reached |
 //! | T902 | warning: a route that is never reached |
 //! | T903 | warning: `region` without `geo` never holds |

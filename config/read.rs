@@ -81,7 +81,7 @@ fn found(
     problems: &mut Problems,
 ) -> Vec<PathBuf> {
     let is_pattern = |text: &str| text.contains(['*', '?', '[']);
-    let path = folder.join(pattern);
+    let path = joined(folder, pattern);
     if !is_pattern(pattern) {
         return vec![path];
     }
@@ -194,11 +194,21 @@ fn tried(
             .filter(|b| **b == b'\n')
             .count()
             + 1;
-        whole(
-            "T110",
-            &format!("the file is not UTF-8; the first wrong byte is in line {line}"),
-            "save it as UTF-8",
-        )
+        let start = bytes[..error.valid_up_to()]
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |at| at + 1);
+        let before = String::from_utf8_lossy(&bytes[start..error.valid_up_to()]);
+        Box::new(Problem {
+            line,
+            column: before.chars().count() + 1,
+            ..Problem::of_file(
+                "T110",
+                name.to_owned(),
+                "the file is not UTF-8; here is the first wrong byte",
+                "save it as UTF-8",
+            )
+        })
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source::new(name.to_owned(), text.to_owned(), Places::default());
@@ -282,12 +292,20 @@ fn decoded(source: Source, folder: PathBuf, problems: &mut Problems) -> Option<P
     }
 }
 
+/// A path of the file, as messages show it: without `/./`.
+pub(crate) fn joined(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path).components().collect()
+}
+
 /// What a failure to read means to an operator.
 pub(crate) fn told(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "this process may not read it".to_owned(),
         io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::NotSeekable => {
+            "it is a pipe or a device, which is read at the start only".to_owned()
+        }
         _ => error.to_string(),
     }
 }

@@ -59,15 +59,29 @@ pub(crate) fn fingerprint(dependencies: &[Dependency]) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     seen: Vec<(Dependency, u64)>,
+    only_files: bool,
 }
 
 impl Reader {
+    /// One that refuses pipes and devices: whoever opens a pipe waits for its writer, perhaps for ever.
+    pub(crate) fn of_files() -> Self {
+        Self {
+            only_files: true,
+            ..Self::default()
+        }
+    }
+
     /// The bytes of a file, at most so many.
     pub(crate) fn read(&mut self, path: &Path, bound: u64) -> io::Result<Vec<u8>> {
-        let result = read_bounded(path, bound);
+        let result = if self.only_files && is_pipe_or_device(path) {
+            Err(io::Error::from(io::ErrorKind::NotSeekable))
+        } else {
+            read_bounded(path, bound)
+        };
         let seen = match &result {
             Ok((bytes, true)) => xxh3_64(bytes),
             Ok((_, false)) => NO_FILE_OF_BYTES,
+            Err(error) if error.kind() == io::ErrorKind::NotSeekable => NO_FILE_OF_BYTES,
             Err(error) => seen_error(error),
         };
         self.remember(Dependency::File(path.to_owned(), bound), seen);
@@ -75,7 +89,7 @@ impl Reader {
         if bytes.len() as u64 > bound {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
-                format!("it is larger than {bound} bytes"),
+                format!("it is larger than {} MiB", bound >> 20),
             ));
         }
         Ok(bytes)
@@ -133,6 +147,10 @@ fn read_bounded(path: &Path, bound: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::with_capacity(expected);
     file.take(bound + 1).read_to_end(&mut bytes)?;
     Ok((bytes, about.is_file()))
+}
+
+fn is_pipe_or_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
 }
 
 fn look_at_file(path: &Path, bound: u64) -> u64 {

@@ -163,6 +163,16 @@ impl<'a> At<'a> {
         format!("{}:{}", self.source.name.display(), self.value_place().line)
     }
 
+    /// Whether the file holds it.
+    pub(crate) fn is_written(&self) -> bool {
+        self.source.places.holds(&self.steps())
+    }
+
+    /// A problem there that says nothing yet.
+    pub(crate) fn source_problem(&self) -> Problem {
+        self.source.problem(self.value_place(), "", "", "")
+    }
+
     /// Where the value stands.
     pub(crate) fn value_place(&self) -> Place {
         self.source.places.value(&self.steps())

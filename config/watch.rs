@@ -21,8 +21,9 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::reader::Reader;
 use crate::reader::{self, Dependency};
-use crate::{Loaded, load};
+use crate::{Loaded, load_by};
 
 /// Events must be silent for so long before the files are read: an edit is often several events.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -159,7 +160,8 @@ impl Watch {
     async fn read(&self) -> Loaded {
         let path = self.path.clone();
         let read = off_thread(move || {
-            load(&path).unwrap_or_else(|error| Loaded::unreadable(&path, &error))
+            load_by(&path, Reader::of_files())
+                .unwrap_or_else(|error| Loaded::unreadable(&path, &error))
         })
         .await;
         read.unwrap_or_else(|fault| Loaded::unreadable(&self.path, &fault))

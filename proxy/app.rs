@@ -77,14 +77,6 @@ pub enum StartError {
     /// An address or a file that it names cannot be had.
     #[error("an address cannot be bound, or a log not opened")]
     Machine(Vec<Problem>),
-    /// The admin API's address cannot be bound.
-    #[error("admin.address cannot bind {address}: {source}")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
     /// The system gives no threads.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] io::Error),
@@ -120,15 +112,16 @@ impl App {
         let count = config.runtime.workers.unwrap_or_else(cores);
         let ledger = Ledger::new(count.get());
         let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), 1));
-        let (admin_door, probe_door) = bind_admin(&config, &file)?;
+        let not_ours = |problem| StartError::Machine(vec![read.place(problem)]);
+        let (admin_door, probe_door) =
+            bind_admin(&config, &file).map_err(|problem| not_ours(*problem))?;
 
         let regions = machine::open_regions(&config, &file)
-            .map_err(|problem| StartError::Problems(vec![*problem]))?;
+            .map_err(|problem| StartError::Problems(vec![read.place(*problem)]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
         let access_log = AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?;
         let opened = access_log.reconfigure(config.access_log.as_ref());
-        opened
-            .map_err(|error| StartError::Machine(vec![machine::cannot_open_log(&file, &error)]))?;
+        opened.map_err(|error| not_ours(machine::cannot_open_log(&file, &error)))?;
         let workers = Workers::start(count.get(), &live, &ledger, &access_log)
             .map_err(StartError::Threads)?;
 
@@ -158,7 +151,7 @@ impl App {
         let probe_server = probe_door.map(|door| door.open(api.probe_router()));
 
         let fallen = workers.fallen();
-        let doors = open_listeners(workers, &config, &file).await?;
+        let doors = open_listeners(workers, &config, &file, &read).await?;
         let addresses = doors.addresses();
         standing.set_listeners(addresses.clone());
         let mut probes = Probes::default();
@@ -241,10 +234,18 @@ impl Bound {
         // Whoever waits for a reload is told that there will be none.
         drop(self.waiting);
         standing.enter(Phase::Draining);
-        tracing::info!(
-            connections = workers.connections(),
-            "draining: accepting for {min:?} more, the rest ends after {max:?}"
-        );
+        let connections = workers.connections();
+        if min.is_zero() {
+            tracing::info!(
+                connections,
+                "draining: no longer accepting; what is under way has {max:?}"
+            );
+        } else {
+            tracing::info!(
+                connections,
+                "draining: accepting for {min:?} more; what is under way has {max:?}"
+            );
+        }
         let leaving = async {
             workers.leave().await;
             sleep(min).await;
@@ -329,18 +330,15 @@ fn load(file: &Path) -> Result<(Arc<Config>, Loaded), StartError> {
 }
 
 /// The admin API's address, and the one for probes where the file names it.
-fn bind_admin(config: &Config, file: &Path) -> Result<(Door, Option<Door>), StartError> {
+fn bind_admin(config: &Config, file: &Path) -> Result<(Door, Option<Door>), Box<Problem>> {
     let address = config.admin.address;
-    let admin = Door::bind(address).map_err(|source| StartError::Admin { address, source })?;
-    let Some(address) = config.admin.probes else {
-        return Ok((admin, None));
-    };
-    match Door::bind(address) {
-        Ok(probes) => Ok((admin, Some(probes))),
-        Err(error) => Err(StartError::Machine(vec![machine::cannot_bind_probes(
-            file, address, &error,
-        )])),
-    }
+    let admin = Door::bind(address)
+        .map_err(|error| Box::new(machine::cannot_bind_admin(file, address, &error)))?;
+    let probes = config.admin.probes.map(|address| {
+        Door::bind(address)
+            .map_err(|error| Box::new(machine::cannot_bind_probes(file, address, &error)))
+    });
+    Ok((admin, probes.transpose()?))
 }
 
 /// All listeners, or none and no workers.
@@ -348,6 +346,7 @@ async fn open_listeners(
     workers: Workers,
     config: &Config,
     file: &Path,
+    read: &Loaded,
 ) -> Result<WorkerDoors, StartError> {
     let mut doors = WorkerDoors(workers);
     match doors.bind(&config.listeners) {
@@ -357,12 +356,8 @@ async fn open_listeners(
         }
         Err(failures) => {
             doors.0.stop().await;
-            Err(StartError::Machine(
-                failures
-                    .iter()
-                    .map(|failure| failure.problem(file))
-                    .collect(),
-            ))
+            let placed = |failure: &CannotBind| read.place(failure.problem(file, config));
+            Err(StartError::Machine(failures.iter().map(placed).collect()))
         }
     }
 }

@@ -1,4 +1,65 @@
-//! Tidegate.
+//! Tidegate, an L7 proxy for gray releases: the map for whoever comes next.
+//!
+//! # The rooms
+//!
+//! A room imports only from lower floors, and a test holds this table against the code (`tests/tidy.rs`).
+//!
+//! | floor | room | what happens there |
+//! |---|---|---|
+//! | 9 | `main` | arguments and exit codes |
+//! | 8 | [`command`] | one file a subcommand |
+//! | 7 | [`app`] | everything is made and handed to whoever needs it: the life of the process, downwards |
+//! | 6 | [`listen`] | how bytes come in: workers, listeners, connections, leaving |
+//! | 5 | [`exchange`] | one request and its answer; [`exchange::gate`] is the whole walk |
+//! | 5 | [`control`] | the one writer: edits, orders, the admin API |
+//! | 4 | [`snapshot`] | all that is in force at one moment, and the one pointer to it |
+//! | 3 | [`route`] | where a request goes: pure and synchronous |
+//! | 2 | [`upstream`] | how bytes go out: versions, endpoints, pools, tries, probes |
+//! | 1 | [`record`] | what happened: counts, metrics, access log |
+//! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
+//!
+//! Below them is the crate `tidegate-config`: from the bytes of a file to checked values. `exchange` and `listen` never
+//! import `control`: the request path does not know who writes.
+//!
+//! # One request
+//!
+//! ```text
+//! listen::listener            accept on this worker; bounds
+//!   listen::connection        HTTP/1.1 (listen::http1 over http1::wire) or HTTP/2 (hyper)
+//!     exchange::Gate::pass    ── the walk ──
+//!       Viewer::view          the snapshot in force: one relaxed load; the request keeps it to its end
+//!       screen::admit         what a request must be; what outsiders may not say is taken away
+//!       Table::decide         route → rule → version, by a Caller: no await, no lock, no allocation
+//!       attempt               which endpoint (upstream::balance), a connection of it (upstream::pool), there and back
+//!       answer                the body carries the Account of the exchange to its last byte, error or drop
+//!     record::WorkerLedger    … where it is settled: once, on every way out
+//! ```
+//!
+//! # One edit
+//!
+//! `config::Watch` sees the folder change, waits until it is silent, reads and checks. The [`control::controller`] then
+//! first does all that can fail (compile, bind, open) and after that all that cannot (publish, listen, tell), so an edit
+//! happens whole or not at all. [`control::compile`] keeps the `Arc` of every version that stayed the same: its pools,
+//! warm connections, health and counts stay with it. No socket is touched that the edit does not name.
+//!
+//! # Two crossings
+//!
+//! Between the request path and control there is one way down and one way up. Down: [`snapshot::Live`], one `ArcSwap`
+//! that only the controller writes; each worker looks at it through its own [`snapshot::Viewer`]. Up: the
+//! [`record::Ledger`], cells that only one worker each writes and that control adds up when somebody asks; beside it the
+//! bounded queue of the access log. Control, admin API and probes run on a thread of their own, logs on theirs.
+//!
+//! # What always holds
+//!
+//! - The choice of a version is a pure function of snapshot and request; the endpoint is chosen after it, and a version
+//!   without one fails as itself: its users are not moved.
+//! - A snapshot never changes. Whoever holds one sees one revision from the first byte of a request to the last.
+//! - A worker is one thread; what it owns is `!Send` and shared with nobody: connections, pools, counters. The request
+//!   path takes no lock.
+//! - A bad edit changes nothing, and says so in the log, the API and a metric.
+//! - Every exchange is counted exactly once, whatever becomes of it ([`record::Recorder`]).
+//! - Every queue, wait and retry has a bound with a name.
+//! - What can be read in two ways is refused, and the connection with it.
 
 pub mod app;
 pub mod command;

@@ -395,6 +395,19 @@ fn check_explain_schema_and_status_work_from_the_command_line() {
     );
     let human = command(&["explain", "--config", file, "http://t/"], "");
     assert!(human.status.success() && String::from_utf8_lossy(&human.stdout).contains("v1"));
+    for (question, way_out) in [
+        (["--method", "CONNECT", "http://t/"], "405"),
+        (["--listener", "nope", "http://t/"], "the file has in"),
+        (["--method", "GET", "ftp://t/"], "write http://HOST/PATH"),
+    ] {
+        let refused = command(
+            &[&["explain", "--config", file], &question[..]].concat(),
+            "",
+        );
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{question:?}: {told}");
+        assert!(told.contains(way_out), "{question:?}: {told}");
+    }
     let schema = command(&["schema"], "");
     let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).expect("JSON");
     assert!(

@@ -511,9 +511,20 @@ fn a_listener_that_cannot_be_bound_refuses_the_edit() {
         (revision, "v1"),
         "nothing changed"
     );
-    let (code, log) = Launch::new(&site.with("listeners", &both)).fails();
+    let refused = site.with("listeners", &both);
+    let written = refused.yaml();
+    let line = written.lines().position(|line| line.contains(&both));
+    let place = format!("tidegate.yaml:{}:", line.unwrap() + 1);
+    proxy.logs(&[&place]);
+    let (code, log) = Launch::new(&refused).fails();
     assert_eq!(code, 2, "at the start it is exit 2:\n{log}");
-    assert!(log.contains(&address.to_string()), "{log}");
+    assert!(log.contains(&format!("cannot bind {address}")), "{log}");
+    let first = log.lines().position(|line| line.contains(&place));
+    let started = log.lines().position(|line| line.contains("starts"));
+    assert!(
+        first > started,
+        "told in the order in which it happened, with its place:\n{log}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::h2c::Session;
 use crate::http1::Exchange;
 use crate::load::Round;
 use crate::poll::{Happening, Poll, Whose};
-use crate::workload::Workload;
+use crate::workload::{STREAMS_BESIDE, Workload};
 
 /// The clients of one run.
 pub(crate) struct Clients {
@@ -15,6 +15,8 @@ pub(crate) struct Clients {
     close: bool,
     streams: Option<usize>,
     clients: Vec<Client>,
+    /// Whose turn it is to ask when requests come by the clock.
+    turn: usize,
 }
 
 struct Client {
@@ -38,6 +40,7 @@ impl Clients {
             close,
             streams,
             clients: Vec::new(),
+            turn: 0,
         }
     }
 
@@ -49,12 +52,34 @@ impl Clients {
         round: &mut Round,
     ) -> Result<Self, String> {
         let mut clients = Self::none(workload, to);
-        for _ in 0..workload.connections {
+        for place in 0..workload.connections + workload.beside {
+            if place == workload.connections {
+                clients.streams = Some(STREAMS_BESIDE);
+            }
             clients
                 .add(poll, round)
                 .map_err(|error| format!("connecting to {to}: {error}"))?;
         }
         Ok(clients)
+    }
+
+    /// Begins what is due by the clock, on whichever connections have room; what finds none stays due.
+    pub(crate) fn ask(&mut self, round: &mut Round) -> Result<(), String> {
+        let mut full = 0;
+        while full < self.clients.len() && round.is_due() {
+            self.turn = (self.turn + 1) % self.clients.len();
+            let client = &mut self.clients[self.turn];
+            if client.talk.is_full() {
+                full += 1;
+                continue;
+            }
+            full = 0;
+            client.talk.begin(&mut client.out, round);
+            client
+                .flush()
+                .map_err(|error| format!("writing: {error}"))?;
+        }
+        Ok(())
     }
 
     /// How many there are.
@@ -200,6 +225,20 @@ impl Talk {
         match self {
             Self::Http1(exchange) => exchange.is_under_way(),
             Self::Http2(session) => session.is_under_way(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Http1(exchange) => exchange.is_under_way(),
+            Self::Http2(session) => session.under_way() >= STREAMS_BESIDE,
+        }
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>, round: &mut Round) {
+        match self {
+            Self::Http1(exchange) => exchange.begin(out, round),
+            Self::Http2(session) => session.begin(out, round),
         }
     }
 

@@ -49,6 +49,11 @@ impl Session {
         !self.under_way.is_empty()
     }
 
+    /// How many answers are awaited.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// Writes the next request on a stream of its own, unless the round is over.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>, round: &mut Round) {
         if let Some(began) = round.begin() {
@@ -57,7 +62,7 @@ impl Session {
                 HEADERS,
                 END_STREAM | END_HEADERS,
                 self.next_stream,
-                round.requests.next(),
+                round.blocks.next(),
             );
             self.under_way.push((self.next_stream, began));
             self.next_stream += 2;

@@ -33,6 +33,8 @@ pub(crate) struct Bench {
 /// What the connections of a run share: what to ask next, and what came of it.
 pub(crate) struct Round {
     pub(crate) requests: Requests,
+    /// The same for connections of HTTP/2.
+    pub(crate) blocks: Requests,
     /// Each connection asks once.
     pub(crate) one_each: bool,
     phase: Phase,
@@ -40,9 +42,16 @@ pub(crate) struct Round {
     under_way: usize,
     /// Requests that may still be begun.
     budget: u64,
+    pace: Option<Pace>,
     answers: u64,
     /// Nanoseconds; capped at four seconds.
     latencies: Vec<u32>,
+}
+
+/// Requests come by the clock, answered or not.
+struct Pace {
+    next: Instant,
+    every: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,14 +65,16 @@ enum Phase {
 }
 
 impl Round {
-    fn new(requests: Requests, budget: u64, one_each: bool) -> Self {
+    fn new(workload: &Workload, to: SocketAddr, budget: u64, one_each: bool) -> Self {
         Self {
-            requests,
+            requests: Requests::http1(workload, to),
+            blocks: Requests::http2(workload, to),
             one_each,
             phase: Phase::Going,
             counting: false,
             under_way: 0,
             budget,
+            pace: None,
             answers: 0,
             latencies: Vec::new(),
         }
@@ -79,14 +90,25 @@ impl Round {
         self.phase == Phase::Closing
     }
 
-    /// A request is begun now; `None` once the run is over.
+    /// Whether requests come by the clock, and one should have begun by now.
+    pub(crate) fn is_due(&self) -> bool {
+        let due = |pace: &Pace| pace.next <= Instant::now();
+        self.goes_on() && self.pace.as_ref().is_some_and(due)
+    }
+
+    /// A request is begun now; `None` once the run is over, or where none is due. Its clock runs since it was due.
     pub(crate) fn begin(&mut self) -> Option<Instant> {
-        if !self.goes_on() {
+        if !self.goes_on() || self.pace.is_some() && !self.is_due() {
             return None;
         }
         self.budget -= 1;
         self.under_way += 1;
-        Some(Instant::now())
+        let Some(pace) = &mut self.pace else {
+            return Some(Instant::now());
+        };
+        let due = pace.next;
+        pace.next += pace.every;
+        Some(due)
     }
 
     /// The answer to a request has arrived whole.
@@ -133,7 +155,7 @@ impl Bench {
         measured: Duration,
         mut mark: impl FnMut() -> T,
     ) -> Result<(Stretch, T, T), String> {
-        let mut round = Round::new(requests(workload, to), u64::MAX, workload.close);
+        let mut round = Round::new(workload, to, u64::MAX, workload.close);
         round.latencies.reserve(LATENCIES);
         let mut clients = Clients::open(&self.poll, workload, to, &mut round)?;
         self.turn_until(&mut clients, &mut round, Some(warm_up), |_| false)?;
@@ -162,6 +184,34 @@ impl Bench {
         ))
     }
 
+    /// So many requests a second by the clock, until `over`; tells the latencies after the warm-up, in nanoseconds, sorted.
+    pub(crate) fn by_the_clock(
+        &mut self,
+        workload: &Workload,
+        to: SocketAddr,
+        rate: f64,
+        warm_up: Duration,
+        begin: impl FnOnce(),
+        over: impl Fn() -> bool,
+    ) -> Result<Vec<u32>, String> {
+        let mut round = Round::new(workload, to, u64::MAX, false);
+        round.latencies.reserve(LATENCIES);
+        round.pace = Some(Pace {
+            next: Instant::now(),
+            every: Duration::from_secs_f64(1.0 / rate),
+        });
+        let mut clients = Clients::open(&self.poll, workload, to, &mut round)?;
+        self.turn_until(&mut clients, &mut round, Some(warm_up), |_| false)?;
+        begin();
+        round.counting = true;
+        self.turn_until(&mut clients, &mut round, None, |_| over())?;
+        round.counting = false;
+        self.finish(&mut clients, &mut round)?;
+        let mut latencies = std::mem::take(&mut round.latencies);
+        latencies.sort_unstable();
+        Ok(latencies)
+    }
+
     /// Makes exactly so many requests.
     pub(crate) fn exactly(
         &mut self,
@@ -169,7 +219,7 @@ impl Bench {
         to: SocketAddr,
         requests_in_all: u64,
     ) -> Result<(), String> {
-        let mut round = Round::new(requests(workload, to), requests_in_all, workload.close);
+        let mut round = Round::new(workload, to, requests_in_all, workload.close);
         let mut clients = Clients::open(&self.poll, workload, to, &mut round)?;
         self.turn_until(&mut clients, &mut round, None, |round| {
             round.answers == requests_in_all
@@ -187,7 +237,7 @@ impl Bench {
     ) -> Result<T, String> {
         /// Few enough that neither a backlog nor a pool of connections to the origins becomes what is measured.
         const AT_A_TIME: usize = 32;
-        let mut round = Round::new(requests(workload, to), u64::MAX, true);
+        let mut round = Round::new(workload, to, u64::MAX, true);
         let mut clients = Clients::none(workload, to);
         while clients.count() < connections {
             let wave = AT_A_TIME.min(connections - clients.count());
@@ -266,13 +316,6 @@ impl Bench {
                 }
             }
         }
-        Ok(())
-    }
-}
-
-fn requests(workload: &Workload, to: SocketAddr) -> Requests {
-    match workload.streams {
-        None => Requests::http1(workload, to),
-        Some(_) => Requests::http2(workload, to),
+        clients.ask(round)
     }
 }

@@ -4,17 +4,20 @@
 //!     cargo bench --bench end_to_end -- --workloads W1,W3 --rounds 10 --seconds 2 --peers nginx,haproxy --json
 //!     cargo bench --bench end_to_end -- --idle 10000
 //!     cargo bench --bench end_to_end -- --callgrind
+//!     cargo bench --bench end_to_end -- --edits 5
 //!
 //! The tour: `workload` is what is sent; `peers` finds and starts the contenders, `job` is what they are told to do and
 //! `install` gets those that are missing; `load` with its `clients` (over `http1` and `h2c`) and `origin` are the two ends
 //! of every run, in one thread that never sleeps (`poll`); `contest` runs the rounds; `measure` reads what the kernel counted; `table` tells it.
-//! `idle` and `callgrind` are two other questions to the same machinery.
+//! `idle`, `callgrind` and `edits` (with its `company`) are three other questions to the same machinery.
 //!
 //! Everything listens on 127.0.0.1 and ends by itself. What was started is ended, and the temporary folder removed.
 
 mod callgrind;
 mod clients;
+mod company;
 mod contest;
+mod edits;
 mod h2c;
 mod http1;
 mod idle;
@@ -66,6 +69,10 @@ struct Arguments {
     /// Instead: instructions a request, under valgrind.
     #[arg(long, conflicts_with = "idle")]
     callgrind: bool,
+    /// Instead: a hundred edits in a row under load by the clock at half of the capacity, and the same without edits, so
+    /// many pairs. Fails where a request fails, a connection is closed or an edit is not in force within a second.
+    #[arg(long, value_name = "PAIRS", conflicts_with_all = ["idle", "callgrind"], value_parser = clap::value_parser!(u16).range(1..=100))]
+    edits: Option<u16>,
     /// Figures as JSON, round by round.
     #[arg(long)]
     json: bool,
@@ -143,6 +150,14 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             pretty(&json!(counted))
         } else {
             callgrind::text(&counted)
+        });
+    }
+    if let Some(pairs) = arguments.edits {
+        let edits = edits::measure(&mut bench, &tidegate?, folder.path(), cores, pairs.into())?;
+        return tell(&if arguments.json {
+            pretty(&json!(edits))
+        } else {
+            edits::text(&edits)
         });
     }
     contest(arguments, cores, folder.path(), tidegate, &mut bench)

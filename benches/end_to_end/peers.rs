@@ -46,6 +46,10 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// Where HTTP/2 by prior knowledge is spoken; nginx and HAProxy want a port for it.
     pub(crate) h2c_address: SocketAddr,
+    /// Tidegate's admin address.
+    pub(crate) admin: SocketAddr,
+    /// What it was told.
+    pub(crate) file: PathBuf,
     child: Child,
     log: PathBuf,
 }
@@ -153,6 +157,8 @@ impl Ready {
             contender: self.contender,
             address,
             h2c_address,
+            admin,
+            file,
             child,
             log,
         };

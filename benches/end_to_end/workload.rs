@@ -13,6 +13,8 @@ pub(crate) struct Workload {
     pub(crate) connections: usize,
     /// HTTP/2 by prior knowledge, with so many requests at a time on each connection; `None` is HTTP/1.1.
     pub(crate) streams: Option<usize>,
+    /// So many connections of HTTP/2 beside them, with [`STREAMS_BESIDE`] requests at a time each.
+    pub(crate) beside: usize,
     /// A new connection for each request.
     pub(crate) close: bool,
     method: &'static str,
@@ -26,11 +28,24 @@ const PLAIN: Workload = Workload {
     what: "GET, answer of 1 KiB, 64 keep-alive connections",
     connections: 64,
     streams: None,
+    beside: 0,
     close: false,
     method: "GET",
     path: "/",
     headers: "",
     body: 0,
+};
+
+/// On each of the connections that [`Workload::beside`] counts.
+pub(crate) const STREAMS_BESIDE: usize = 8;
+
+/// Both protocols at a time, for `--edits`.
+pub(crate) const MIXED: Workload = Workload {
+    name: "mixed",
+    what: "GET, answer of 1 KiB, 48 keep-alive connections and 8 of HTTP/2",
+    connections: 48,
+    beside: 8,
+    ..PLAIN
 };
 
 /// In the order of the table.

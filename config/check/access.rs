@@ -10,6 +10,7 @@ use super::Check;
 use crate::file::{self, PathText, Workers};
 use crate::names::{list, nearest};
 use crate::problem::{Problem, quoted};
+use crate::read::joined;
 use crate::reader::{MAX_DATABASE, MAX_TOKENS_FILE};
 use crate::source::At;
 use crate::units;
@@ -115,7 +116,9 @@ impl Check<'_> {
                 .error(&at.key("address"), "T315", message, hint);
         }
         let tokens = match &written.tokens_file {
-            Some(PathText(path)) => self.tokens(&at.key("tokens_file"), &part.folder.join(path)),
+            Some(PathText(path)) => {
+                self.tokens(&at.key("tokens_file"), &joined(&part.folder, path))
+            }
             None => Vec::new(),
         };
         let probes = written
@@ -236,7 +239,7 @@ impl Check<'_> {
                 );
                 None
             }
-            Some(path) => Some(LogOutput::File(part.folder.join(path))),
+            Some(path) => Some(LogOutput::File(joined(&part.folder, path))),
         };
         let log = AccessLog {
             output: LogOutput::Stdout,
@@ -260,10 +263,9 @@ impl Check<'_> {
                 "add `database`, `header` or both",
             );
         }
-        let database = written
-            .database
-            .as_ref()
-            .and_then(|PathText(path)| self.database(&at.key("database"), &part.folder.join(path)));
+        let database = written.database.as_ref().and_then(|PathText(path)| {
+            self.database(&at.key("database"), &joined(&part.folder, path))
+        });
         let header = written
             .header
             .as_ref()

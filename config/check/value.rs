@@ -342,7 +342,11 @@ impl Check<'_> {
                     quoted(&path.display().to_string()),
                     crate::read::told(&error)
                 );
-                let hint = "check the path, which is relative to this file, and who may read it";
+                let hint = if error.kind() == std::io::ErrorKind::FileTooLarge {
+                    "name a smaller file"
+                } else {
+                    "check the path, which is relative to this file, and who may read it"
+                };
                 self.problems.error(at, "T401", message, hint);
             })
             .ok()

@@ -8,7 +8,7 @@ use super::Check;
 use super::value::is_token;
 use crate::file::{self, PathText};
 use crate::problem::quoted;
-use crate::read::Part;
+use crate::read::{Part, joined};
 use crate::reader::MAX_USERS_FILE;
 use crate::source::At;
 use crate::{RegionMatch, TextMatch, When};
@@ -252,7 +252,7 @@ impl Check<'_> {
         let filed = written
             .file
             .as_ref()
-            .map(|PathText(path)| self.users_file(&at.key("file"), &part.folder.join(path)));
+            .map(|PathText(path)| self.users_file(&at.key("file"), &joined(&part.folder, path)));
         match (written.any_of.is_some(), filed) {
             (false, None) => {
                 self.problems.error(

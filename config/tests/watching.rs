@@ -97,6 +97,21 @@ async fn an_atomic_rename_and_a_write_in_place_are_noticed_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_pipe_in_the_place_of_the_file_is_told_and_does_not_end_the_watch() {
+    let mut edited = Edited::new(EVENTS);
+    let path = edited.path("tidegate.yaml");
+    fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let told = edited.next().await;
+    assert!(told.config.is_none());
+    assert!(told.problems[0].message.contains("a pipe"), "{told:?}");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, text(2)).unwrap();
+    edited.comes_to(2).await;
+}
+
+#[tokio::test]
 async fn a_swap_of_the_data_link_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, weight| {

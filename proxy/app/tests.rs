@@ -364,10 +364,13 @@ async fn a_start_that_fails_says_why() {
             1,
         ),
     );
-    assert!(matches!(
-        bind(folder.path()).await,
-        Err(StartError::Admin { .. })
-    ));
+    match bind(folder.path()).await {
+        Err(StartError::Machine(problems)) => {
+            assert_eq!(problems[0].path, "admin.address");
+            assert_ne!(problems[0].line, 0, "it is told where that is written");
+        }
+        other => panic!("{:?}", other.err()),
+    }
 }
 
 #[tokio::test]

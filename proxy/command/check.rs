@@ -86,11 +86,7 @@ fn read(file: &Path) -> io::Result<Loaded> {
 }
 
 fn told(file: &Path, loaded: &Loaded, errors: usize, colour: bool) -> String {
-    let mut text = String::new();
-    for problem in &loaded.problems {
-        text.push_str(&problem.render(colour));
-        text.push('\n');
-    }
+    let mut text = output::rendered(&loaded.problems, colour);
     let warnings = loaded.problems.len() - errors;
     let file = file.display();
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });

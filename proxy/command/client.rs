@@ -104,7 +104,7 @@ impl Admin {
         }
         let detail = body["detail"]
             .as_str()
-            .unwrap_or("the answer is not one of tidegate's")
+            .unwrap_or("not an answer of tidegate's; is this its admin.address?")
             .to_owned();
         Err(NoAnswer::Refused {
             url: self.admin.clone(),

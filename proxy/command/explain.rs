@@ -57,7 +57,7 @@ impl Explain {
     /// # Errors
     /// Where standard output cannot be written.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let loaded = match config::load(&self.config) {
+        let mut loaded = match config::load(&self.config) {
             Ok(loaded) => loaded,
             Err(error) => {
                 output::complain(format_args!(
@@ -67,12 +67,12 @@ impl Explain {
                 return Ok(Exit::CANNOT);
             }
         };
-        let Some(config) = loaded.config else {
+        let Some(config) = loaded.config.take() else {
             return Ok(wrong_file(&loaded.problems));
         };
         let regions = match open_regions(&config, &self.config) {
             Ok(regions) => regions,
-            Err(problem) => return Ok(wrong_file(&[*problem])),
+            Err(problem) => return Ok(wrong_file(&[loaded.place(*problem)])),
         };
         // Nothing is counted: the ledger has no workers.
         let snapshot = compile(Arc::new(config), regions, 1, None, &Ledger::new(0));
@@ -133,10 +133,7 @@ fn told(explanation: &Explanation, colour: bool) -> String {
 }
 
 fn wrong_file(problems: &[config::Problem]) -> Exit {
-    let colour = output::colours(&io::stderr());
-    for problem in problems {
-        output::complain_at_length(&problem.render(colour));
-    }
+    output::complain_at_length(&output::rendered(problems, output::colours(&io::stderr())));
     Exit::NO
 }
 

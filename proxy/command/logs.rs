@@ -78,6 +78,11 @@ impl Logs {
         };
         Ok(Self { lines, finished })
     }
+
+    /// Says this between the events, as it is.
+    pub fn say(&self, text: String) {
+        self.lines.send(text.into_bytes());
+    }
 }
 
 impl Drop for Logs {
@@ -97,6 +102,14 @@ enum Message {
 struct Lines {
     sender: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
+}
+
+impl Lines {
+    fn send(&self, line: Vec<u8>) {
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Line(line)) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -129,12 +142,8 @@ impl io::Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        if self.bytes.is_empty() {
-            return;
-        }
-        let line = Message::Line(std::mem::take(&mut self.bytes));
-        if let Err(TrySendError::Full(_)) = self.lines.sender.try_send(line) {
-            self.lines.dropped.fetch_add(1, Ordering::Relaxed);
+        if !self.bytes.is_empty() {
+            self.lines.send(std::mem::take(&mut self.bytes));
         }
     }
 }

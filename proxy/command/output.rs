@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
+use tidegate_config::Problem;
 
 /// How a command's answer looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -30,6 +31,14 @@ pub fn print(text: &str) -> io::Result<()> {
         Err(gone) if gone.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Problems as people read them, an empty line after each.
+pub fn rendered(problems: &[Problem], colour: bool) -> String {
+    problems
+        .iter()
+        .map(|problem| problem.render(colour) + "\n")
+        .collect()
 }
 
 /// Tells what kept a command from its work on standard error; where that is closed there is nobody to tell.

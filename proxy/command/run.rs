@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use tidegate_config::Problem;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -47,7 +48,7 @@ impl Run {
     /// # Errors
     /// Where the machine does not give what every process needs.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let _logs = Logs::start(self.log_format).context("cannot start the log")?;
+        let logs = Logs::start(self.log_format).context("cannot start the log")?;
         if cfg!(debug_assertions) {
             tracing::warn!(
                 "THIS IS A DEBUG BUILD: many times slower than `cargo build --release`; do not measure it or serve with it"
@@ -71,7 +72,7 @@ impl Run {
                     End::Clean => Exit::FINE,
                     End::Cut(_) | End::AtOnce | End::Broken => Exit::NO,
                 }),
-                Err(error) => Ok(refuse_to_start(&error, self.log_format)),
+                Err(error) => Ok(refuse_to_start(&error, self.log_format, &logs)),
             }
         });
         // A file being read on a blocking thread must not hold the end.
@@ -80,22 +81,10 @@ impl Run {
     }
 }
 
-fn refuse_to_start(error: &StartError, format: LogFormat) -> Exit {
+fn refuse_to_start(error: &StartError, format: LogFormat, logs: &Logs) -> Exit {
     match error {
         StartError::Problems(problems) => {
-            match format {
-                // A collector wants one event a problem; a person wants the line and the caret.
-                LogFormat::Json => problems.iter().for_each(tell),
-                LogFormat::Text => {
-                    let colour = output::colours(&io::stderr());
-                    output::complain_at_length(
-                        &problems
-                            .iter()
-                            .map(|problem| problem.render(colour))
-                            .collect::<String>(),
-                    );
-                }
-            }
+            tell_problems(problems, format, logs);
             let count = problems.len();
             tracing::error!(
                 problems = count,
@@ -104,13 +93,24 @@ fn refuse_to_start(error: &StartError, format: LogFormat) -> Exit {
             Exit::NO
         }
         StartError::Machine(problems) => {
-            problems.iter().for_each(tell);
+            tell_problems(problems, format, logs);
             tracing::error!("not started: {error}");
             Exit::CANNOT
         }
         other => {
             tracing::error!("not started: {other}");
             Exit::CANNOT
+        }
+    }
+}
+
+/// A collector wants one event a problem; a person wants the line and the caret.
+fn tell_problems(problems: &[Problem], format: LogFormat, logs: &Logs) {
+    match format {
+        LogFormat::Json => problems.iter().for_each(tell),
+        LogFormat::Text => {
+            let colour = output::colours(&io::stderr());
+            logs.say(output::rendered(problems, colour));
         }
     }
 }

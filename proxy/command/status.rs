@@ -89,12 +89,15 @@ fn screen(status: &Value, colour: bool) -> String {
         word(&config["loaded_at"])
     );
     for problem in list(&config["problems"]) {
+        let place = match problem["line"].as_u64() {
+            // The file as a whole.
+            Some(0) | None => String::new(),
+            Some(line) => format!(":{line}:{}", problem["column"]),
+        };
         let _ = writeln!(
             text,
-            "  {}:{}:{} {}[{}]: {}",
+            "  {}{place}: {}[{}]: {}",
             word(&problem["file"]),
-            problem["line"],
-            problem["column"],
             word(&problem["severity"]),
             word(&problem["code"]),
             word(&problem["message"]),
@@ -177,7 +180,7 @@ mod tests {
         let shown = screen(&status, false);
         for promised in [
             "file gate.yaml: REFUSED",
-            "gate.yaml:14:9 error[T201]: no v3",
+            "gate.yaml:14:9: error[T201]: no v3",
             "in                       127.0.0.1:8080",
             "v1 (stable)              9 requests, 0 failures, endpoints 1 of 1 healthy",
             "v2                       1 requests, 1 failures, endpoints 0 of 1 healthy (down: 127.0.0.1:2)",

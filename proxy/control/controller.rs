@@ -134,8 +134,8 @@ impl<D: Doors> Controller<D> {
         }
     }
 
-    async fn take(&mut self, loaded: Loaded) {
-        let Some(config) = loaded.config else {
+    async fn take(&mut self, mut loaded: Loaded) {
+        let Some(config) = loaded.config.take() else {
             return self.refuse(loaded.problems);
         };
         if loaded.fingerprint == self.accepted.fingerprint {
@@ -146,7 +146,11 @@ impl<D: Doors> Controller<D> {
                 self.put_in_force(prepared, loaded.fingerprint, loaded.problems)
                     .await
             }
-            Err(mut problems) => {
+            Err(problems) => {
+                let mut problems: Vec<Problem> = problems
+                    .into_iter()
+                    .map(|problem| loaded.place(problem))
+                    .collect();
                 // Compiling has made the names of this file known.
                 self.ledger.retain(&self.live.current().config);
                 problems.extend(loaded.problems);
@@ -199,7 +203,7 @@ impl<D: Doors> Controller<D> {
         let mut problems = Vec::new();
         let bound = self.doors.bind(&wanted.listeners);
         let bound = bound.map_err(|failures| {
-            problems.extend(failures.iter().map(|failure| failure.problem(file)))
+            problems.extend(failures.iter().map(|failure| failure.problem(file, wanted)))
         });
         let probe_door = self
             .probe_door(wanted)
@@ -311,6 +315,11 @@ pub fn tell(problem: &Problem) {
         hint,
         ..
     } = problem;
+    // Line 0 is no line: the file as a whole is meant.
+    let (line, column) = match line {
+        0 => (None, None),
+        _ => (Some(line), Some(column)),
+    };
     match problem.severity {
         Severity::Error => tracing::error!(code, line, column, hint, "{problem}"),
         Severity::Warning => tracing::warn!(code, line, column, hint, "{problem}"),

@@ -23,11 +23,11 @@ pub struct CannotBind {
 }
 
 impl CannotBind {
-    /// As a problem of `file`.
-    pub fn problem(&self, file: &Path) -> Problem {
+    /// As a problem of `file`, which says `wanted`.
+    pub fn problem(&self, file: &Path, wanted: &Config) -> Problem {
         let hint = match self.source.kind() {
             io::ErrorKind::AddrInUse => {
-                "another process has it (see `ss -ltnp`): stop that, or choose another port"
+                "another process has it (see `ss -ltnp`): stop that and reload, or choose another port"
             }
             io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another port"
@@ -35,15 +35,26 @@ impl CannotBind {
             io::ErrorKind::AddrNotAvailable => "this machine has no such address (see `ip addr`)",
             _ => "choose another address",
         };
-        problem("T901", file, "listeners", &self.to_string(), hint)
+        let mut listeners = wanted.listeners.iter();
+        let at = listeners.position(|listener| listener.name == self.listener);
+        let path = at.map_or_else(String::new, |at| format!("listeners[{at}].address"));
+        problem("T501", file, &path, &self.to_string(), hint)
     }
+}
+
+/// The problem of an admin address that cannot be bound.
+pub fn cannot_bind_admin(file: &Path, address: SocketAddr, error: &io::Error) -> Problem {
+    let message = format!("admin.address cannot bind {address}: {error}");
+    let hint =
+        "another process has it, perhaps another tidegate: stop that, or choose another port";
+    problem("T501", file, "admin.address", &message, hint)
 }
 
 /// The problem of an extra address for probes that cannot be bound.
 pub fn cannot_bind_probes(file: &Path, address: SocketAddr, error: &io::Error) -> Problem {
     let message = format!("admin.probes cannot bind {address}: {error}");
     problem(
-        "T904",
+        "T501",
         file,
         "admin.probes",
         &message,
@@ -54,7 +65,7 @@ pub fn cannot_bind_probes(file: &Path, address: SocketAddr, error: &io::Error) -
 /// The problem of an access log that cannot be opened.
 pub fn cannot_open_log(file: &Path, error: &LogError) -> Problem {
     let hint = "let the user that tidegate runs as write there, or name another file";
-    problem("T903", file, "access_log.output", &error.to_string(), hint)
+    problem("T503", file, "access_log.output", &error.to_string(), hint)
 }
 
 /// Opens the database that regions are found in.
@@ -71,7 +82,7 @@ pub fn open_regions(config: &Config, file: &Path) -> Result<Option<Regions>, Box
             database.path.display()
         );
         let hint = "put a MaxMind City or Country database there (.mmdb)";
-        Box::new(problem("T902", file, "geo.database", &message, hint))
+        Box::new(problem("T502", file, "geo.database", &message, hint))
     })
 }
 

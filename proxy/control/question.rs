@@ -39,7 +39,7 @@ pub struct Question {
 #[derive(Debug, thiserror::Error)]
 pub enum BadQuestion {
     /// The URL is none.
-    #[error("url: {url:?} is none ({why}); write http://HOST/PATH or /PATH")]
+    #[error("url: {url:?} cannot be used ({why}); write http://HOST/PATH or /PATH")]
     Url {
         /// As asked.
         url: String,
@@ -58,13 +58,16 @@ pub enum BadQuestion {
     #[error("headers: {0} is given twice with different values: an edge listener answers 400")]
     Conflict(HeaderName),
     /// The method is none.
-    #[error("method: {0:?} is none")]
+    #[error("method: {0:?} is not a method of HTTP")]
     Method(String),
+    /// A method that the proxy does not forward.
+    #[error("method: {0} is refused with 405 before any route is asked")]
+    Refused(Method),
     /// A header is none.
-    #[error("headers: {0:?} is none; write NAME: VALUE")]
+    #[error("headers: {0:?} is not a header; write NAME: VALUE")]
     Header(String),
     /// No listener has this name.
-    #[error("listener: there is no {asked:?}; there is {}", there.join(", "))]
+    #[error("listener: there is none named {asked:?}; the file has {}", there.join(", "))]
     Listener {
         /// As asked.
         asked: String,
@@ -90,6 +93,9 @@ pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, B
     let method: Method = method
         .parse()
         .map_err(|_| BadQuestion::Method(method.to_owned()))?;
+    if matches!(method, Method::CONNECT | Method::TRACE) {
+        return Err(BadQuestion::Refused(method));
+    }
     let uri = uri(&question.url)?;
     let mut headers = header_map(&question.headers)?;
     if let (Some(authority), false) = (uri.authority(), headers.contains_key(HOST)) {
@@ -156,6 +162,9 @@ fn uri(url: &str) -> Result<Uri, BadQuestion> {
     let uri: Uri = sent
         .parse()
         .map_err(|error: http::uri::InvalidUri| bad_url(url, error.to_string()))?;
+    if let Some(scheme) = uri.scheme_str().filter(|s| !matches!(*s, "http" | "https")) {
+        return Err(bad_url(url, format!("{scheme} is not spoken here")));
+    }
     let is_whole = uri.scheme().is_some() && uri.authority().is_some();
     if is_whole || (uri.scheme().is_none() && sent.starts_with('/')) {
         Ok(uri)

@@ -101,6 +101,7 @@ async fn accept(listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Dropped with this task: that tells the connections to finish.
     let (_open, closed) = tokio::sync::watch::channel(());
+    let mut failing = false;
     loop {
         let place = Arc::clone(&places)
             .acquire_owned()
@@ -108,6 +109,7 @@ async fn accept(listener: TcpListener, router: Router) {
             .expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, peer)) => {
+                failing = false;
                 let (router, closed) = (router.clone(), closed.clone());
                 tokio::spawn(async move {
                     converse(stream, peer, router, closed).await;
@@ -115,7 +117,10 @@ async fn accept(listener: TcpListener, router: Router) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin API could not accept a connection; trying again");
+                // Once for each time of trouble: it lasts for many tries.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "the admin API cannot accept connections; it goes on trying");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
