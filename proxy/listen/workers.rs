@@ -21,6 +21,8 @@ use crate::snapshot::{ListenerKey, Live};
 pub const BACKLOG: i32 = 4096;
 /// Orders that a worker may not have followed yet.
 const COMMANDS: usize = 256;
+/// How long the workers may take to end once there is nothing left to do.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks whether the last connection is gone.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -280,11 +282,14 @@ impl Workers {
                 .map(|t| t.handle.join())
                 .collect::<Vec<_>>()
         });
-        if joined
-            .await
-            .is_ok_and(|ends| ends.iter().any(Result::is_err))
-        {
-            tracing::error!("a worker had panicked");
+        match tokio::time::timeout(STOP_WITHIN, joined).await {
+            Ok(Ok(ends)) if ends.iter().any(Result::is_err) => {
+                tracing::error!("a worker had panicked");
+            }
+            Ok(_) => {}
+            Err(_) => {
+                tracing::error!("a worker has not ended within {STOP_WITHIN:?}; leaving without it")
+            }
         }
     }
 
