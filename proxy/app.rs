@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_config::{self as config, Config, Loaded, Problem, Watch};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::control::admin::api::{Api, Parts};
@@ -56,6 +56,8 @@ pub enum End {
     Cut(usize),
     /// A second signal came.
     AtOnce,
+    /// A worker fell; the others drained.
+    Broken,
 }
 
 /// Why the process did not start.
@@ -95,6 +97,7 @@ pub struct Bound {
     controller: Controller<WorkerDoors>,
     orders: mpsc::Sender<Order>,
     waiting: mpsc::Receiver<Order>,
+    fallen: watch::Receiver<bool>,
     _admin: Server,
 }
 
@@ -147,6 +150,7 @@ impl App {
         tracing::info!(address = %admin_address, "admin listening");
         let probe_server = probe_door.map(|door| door.open(api.probe_router()));
 
+        let fallen = workers.fallen();
         let doors = open_listeners(workers, &config, &file, &read).await?;
         let addresses = doors.addresses();
         standing.set_listeners(addresses.clone());
@@ -182,14 +186,17 @@ impl App {
             controller,
             orders,
             waiting,
+            fallen,
             _admin: admin,
         })
     }
 }
 
 impl Bound {
-    /// Serves until a signal says to leave, then drains.
+    /// Serves until a signal says to leave, or a worker falls; then drains. A fallen worker is not replaced: what broke
+    /// it is unknown, and whoever started the process starts a whole one.
     pub async fn serve(mut self, mut signals: mpsc::Receiver<Signal>) -> End {
+        let mut fallen = self.fallen.clone();
         {
             let mut control = pin!(self.controller.run(&mut self.waiting));
             loop {
@@ -200,6 +207,7 @@ impl Bound {
                         Some(Signal::Leave) | None => break,
                     },
                     () = &mut control => break,
+                    _ = fallen.wait_for(|fallen| *fallen) => break,
                 };
                 // Where so many orders wait the file is about to be read anyway; leaving must not wait behind them.
                 if self.orders.try_send(order).is_err() {
@@ -214,6 +222,7 @@ impl Bound {
     }
 
     async fn drain(self, mut signals: mpsc::Receiver<Signal>) -> End {
+        let fallen = self.fallen;
         let Controller {
             live,
             standing,
@@ -247,6 +256,7 @@ impl Bound {
             cut = leaving => if cut == 0 { End::Clean } else { End::Cut(cut) },
             () = second(&mut signals) => End::AtOnce,
         };
+        let end = if *fallen.borrow() { End::Broken } else { end };
         match end {
             End::Clean => tracing::info!("drained: every request was answered"),
             End::Cut(cut) => tracing::warn!(
@@ -254,6 +264,11 @@ impl Bound {
                 "the drain's deadline passed: {cut} connections are cut"
             ),
             End::AtOnce => tracing::warn!("a second signal: leaving at once"),
+            End::Broken => {
+                tracing::error!(
+                    "leaving because a worker fell: start tidegate again, and report what it said"
+                )
+            }
         }
         workers.stop().await;
         if !access_log.flush(LAST_LINES) {

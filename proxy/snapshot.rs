@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use tidegate_config::{self as config, Config};
@@ -207,7 +208,8 @@ impl Viewer {
         if !Arc::ptr_eq(current, &view.snapshot) {
             *view = Rc::new(View::new(current.clone(), Some(&view), &self.pools));
             let stay = view.snapshot.endpoints();
-            self.pools.retain(|endpoint| stay.contains(&endpoint));
+            let end = Instant::now() + view.snapshot.config.runtime.drain.max;
+            self.pools.retain(|endpoint| stay.contains(&endpoint), end);
         }
         view.clone()
     }

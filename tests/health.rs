@@ -195,3 +195,21 @@ fn health_survives_an_edit_of_something_else() {
     asks(&proxy, 20);
     assert_eq!(a.requests(), before, "an edit does not forget who is ill");
 }
+
+#[test]
+fn an_endpoint_that_joins_waits_for_its_first_good_check() {
+    let (a, b, both) = pair();
+    b.set_healthy(false);
+    let site = |endpoints: String| {
+        Site::of(&[("v1", endpoints.clone())]).service(ACTIVE, &[("v1", endpoints)])
+    };
+    let proxy = Proxy::start(&site(a.endpoint()));
+    asks(&proxy, 3);
+    proxy.edit(&site(both));
+    asks(&proxy, 40);
+    assert_eq!(b.requests(), 0, "nothing before it has passed a check");
+    b.set_healthy(true);
+    shown(&proxy, &b, true);
+    asks(&proxy, 40);
+    assert!(b.requests() > 5, "it has joined: {}", b.requests());
+}

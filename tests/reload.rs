@@ -879,3 +879,135 @@ fn two_listeners_on_port_0_get_a_port_each() {
     let other = Conn::open(proxy.address("other")).get("/", &[]);
     assert_eq!(other.version(), "v2");
 }
+
+#[test]
+fn what_an_endpoint_that_is_removed_still_carries_ends_after_the_drain() {
+    let (v1, v2, _) = two();
+    let (g1, g2) = (Backend::h2c("g1"), Backend::h2c("g2"));
+    let site =
+        |app: &Backend, calls: &Backend| {
+            let app = Site::service_text("app", "", &[("v1", app.endpoint())]);
+            let calls = Site::service_text("calls", "protocol: h2c", &[("g1", calls.endpoint())]);
+            Site::new()
+            .with("runtime", "{ workers: 2, drain: { min: 0s, max: 2s } }")
+            .with("services", &format!("{app}{}", calls.trim_start_matches('\n')))
+            .with(
+                "routes",
+                "[{ name: calls, match: { path: { prefix: /calls } }, service: calls, rules: [] }, \
+                  { name: app, service: app, rules: [] }]",
+            )
+        };
+    let proxy = Proxy::start(&site(&v1, &g1));
+    let mut socket = WebSocket::open(proxy.address("in"), "/", &[]);
+    assert_eq!(socket.say("a"), "v1:a");
+    let mut client = H2Client::open(proxy.address("in"));
+    let fields = ["content-type: application/grpc", "te: trailers"];
+    let mut call = client.stream("POST", "/calls/Chat", &fields);
+    call.send(grpc_frame(b"hello"), false).unwrap();
+    assert!(call.data().unwrap().is_some());
+
+    let edited = Instant::now();
+    proxy.edit(&site(&v2, &g2));
+    assert_eq!(socket.say("b"), "v1:b", "it has until the end of the drain");
+    call.send(grpc_frame(b"still there?"), false).unwrap();
+    assert!(call.data().unwrap().is_some());
+
+    let gone = socket.try_hear();
+    assert!(gone.is_err(), "the tunnel ends: {gone:?}");
+    let broken = call.data();
+    assert!(
+        !matches!(broken, Ok(Some(_))),
+        "the stream ends: {broken:?}"
+    );
+    let took = edited.elapsed();
+    assert!(
+        took > Duration::from_millis(1500) && took < Duration::from_secs(8),
+        "after the drain, not at once and not never: {took:?}"
+    );
+    assert_eq!(proxy.get("/", &[]).version(), "v2");
+}
+
+#[test]
+fn connections_of_a_listener_that_is_removed_drain() {
+    let (v1, _v2, site) = two();
+    let listeners = |text: &str| {
+        site.clone()
+            .with("runtime", "{ workers: 2, drain: { min: 0s, max: 2s } }")
+            .with("listeners", text)
+    };
+    let one = "[{ name: in, address: \"127.0.0.1:0\" }]";
+    let both = "[{ name: in, address: \"127.0.0.1:0\" }, { name: more, address: \"127.0.0.2:0\" }]";
+    let proxy = Proxy::start(&listeners(both));
+    let more = proxy.address("more");
+    let mut stays = proxy.connect();
+    assert_eq!(stays.get("/", &[]).status, 200);
+    let (mut idle, mut http2) = (Conn::open(more), H2Client::open(more));
+    assert_eq!(idle.get("/", &[]).status, 200);
+    assert_eq!(http2.get("/", &[]).status, 200);
+    let mut socket = WebSocket::open(more, "/", &[]);
+    let mut slow = Conn::open(more);
+    let before = v1.requests();
+    slow.send("GET /?delay=1200 HTTP/1.1\r\nHost: t\r\n\r\n");
+    until("it is on its way", || v1.requests() == before + 1);
+
+    let edited = Instant::now();
+    proxy.edit(&listeners(one));
+    assert!(
+        idle.closes_within(Duration::from_secs(2)),
+        "who is idle goes at once"
+    );
+    assert!(
+        http2.closes_within(Duration::from_secs(4)),
+        "over HTTP/2 too"
+    );
+    assert_eq!(
+        socket.say("a"),
+        "v1:a",
+        "a tunnel has until the end of the drain"
+    );
+    let answer = slow.answer();
+    assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+    assert!(socket.try_hear().is_err(), "the tunnel ends");
+    let took = edited.elapsed();
+    assert!(took < Duration::from_secs(8), "after the drain: {took:?}");
+    assert_eq!(stays.get("/", &[]).status, 200, "the other listener's stay");
+}
+
+#[test]
+fn a_listener_moves_from_one_address_to_all_and_back() {
+    let (_v1, _v2, site) = two();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let at = |host: &str| {
+        site.clone().with(
+            "listeners",
+            &format!("[{{ name: in, address: \"{host}:{port}\" }}]"),
+        )
+    };
+    let proxy = Proxy::start(&at("127.0.0.1"));
+    let here = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    for host in ["0.0.0.0", "127.0.0.1", "[::]"] {
+        proxy.edit(&at(host));
+        assert_eq!(Conn::open(here).get("/", &[]).status, 200, "{host}");
+    }
+}
+
+#[test]
+fn a_listener_that_is_renamed_keeps_its_connections_and_its_counts() {
+    let (_v1, _v2, site) = two();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let named = |name: &str| {
+        let one = format!("[{{ name: {name}, address: \"{address}\" }}]");
+        site.clone().with("listeners", &one)
+    };
+    let proxy = Proxy::start(&named("in"));
+    let mut conn = Conn::open(address);
+    assert_eq!(conn.get("/", &[]).status, 200);
+    proxy.edit(&named("front"));
+    assert_eq!(conn.get("/", &[]).status, 200);
+    proxy.counts("tidegate_requests_total", &[("listener", "front")], 2.0);
+    proxy.counts("tidegate_connections", &[("listener", "front")], 1.0);
+}

@@ -660,3 +660,17 @@ async fn an_identity_header_of_an_outsider_counts_only_where_it_is_trusted() {
         "{trusted}"
     );
 }
+
+#[tokio::test]
+async fn a_worker_that_falls_ends_the_process_in_good_order() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), FILE);
+    let mut bound = bind(folder.path()).await.unwrap();
+    let (falls, fallen) = watch::channel(false);
+    bound.fallen = fallen;
+    let (_signals, taken) = mpsc::channel(1);
+    let serving = bound.serve(taken);
+    falls.send_replace(true);
+    let end = tokio::time::timeout(PATIENCE, serving).await;
+    assert_eq!(end, Ok(End::Broken));
+}

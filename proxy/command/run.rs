@@ -70,7 +70,7 @@ impl Run {
             match App::bind(options).await {
                 Ok(bound) => Ok(match bound.serve(signals).await {
                     End::Clean => Exit::FINE,
-                    End::Cut(_) | End::AtOnce => Exit::NO,
+                    End::Cut(_) | End::AtOnce | End::Broken => Exit::NO,
                 }),
                 Err(error) => Ok(refuse_to_start(&error, self.log_format, &logs)),
             }

@@ -54,6 +54,18 @@ pub fn compile(
     }
 }
 
+/// Lets `config` have the geo database of `old` where its bytes are the same: every tunnel holds the snapshot that it
+/// began with, and each of those would hold a copy.
+pub fn keep_database(config: &mut Config, old: &Config) {
+    let old = old.geo.as_ref().and_then(|geo| geo.database.as_ref());
+    let new = config.geo.as_mut().and_then(|geo| geo.database.as_mut());
+    if let (Some(old), Some(new)) = (old, new)
+        && old.bytes == new.bytes
+    {
+        new.bytes = Arc::clone(&old.bytes);
+    }
+}
+
 fn versions(
     service: &config::Service,
     old: Option<&Snapshot>,
@@ -80,4 +92,44 @@ fn names(names: &[String]) -> Vec<HeaderName> {
         .iter()
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn with_database(bytes: &[u8]) -> Config {
+        let text = "version: 1
+listeners: [{ name: in, address: 127.0.0.1:8080 }]
+services: [{ name: app, stable: v1, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]
+routes: [{ service: app, rules: [] }]
+";
+        let loaded = config::parse(text.as_bytes(), "gate.yaml", Path::new("."));
+        let mut config = loaded.config.expect("a good file");
+        config.geo = Some(config::Geo {
+            database: Some(config::Database {
+                path: "geo.mmdb".into(),
+                bytes: bytes.into(),
+            }),
+            header: None,
+        });
+        config
+    }
+
+    fn bytes(config: &Config) -> &Arc<[u8]> {
+        let database = config.geo.as_ref().and_then(|geo| geo.database.as_ref());
+        &database.expect("a database").bytes
+    }
+
+    #[test]
+    fn snapshots_share_a_geo_database_that_did_not_change() {
+        let old = with_database(b"one");
+        let (mut same, mut other) = (with_database(b"one"), with_database(b"two"));
+        keep_database(&mut same, &old);
+        keep_database(&mut other, &old);
+        assert!(Arc::ptr_eq(bytes(&same), bytes(&old)));
+        assert_eq!(&**bytes(&other), b"two");
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::admin::api::Api;
 use super::admin::server::{Door, Server};
 use super::changes::Changes;
-use super::compile::compile;
+use super::compile::{compile, keep_database};
 use super::fixed::Fixed;
 use super::machine::{self, CannotBind};
 use super::standing::{FileState, Standing};
@@ -141,7 +141,7 @@ impl<D: Doors> Controller<D> {
         if loaded.fingerprint == self.accepted.fingerprint {
             return self.confirm();
         }
-        match self.prepare(Arc::new(config)).await {
+        match self.prepare(config).await {
             Ok(prepared) => {
                 self.put_in_force(prepared, loaded.fingerprint, loaded.problems)
                     .await
@@ -196,7 +196,7 @@ impl<D: Doors> Controller<D> {
     }
 
     /// Does all that can fail, and changes nothing.
-    async fn prepare(&self, config: Arc<Config>) -> Result<Prepared<D::Bound>, Vec<Problem>> {
+    async fn prepare(&self, config: Config) -> Result<Prepared<D::Bound>, Vec<Problem>> {
         let file = self.standing.path();
         let snapshot = self.compile(config).await?;
         let wanted = &snapshot.config;
@@ -222,13 +222,15 @@ impl<D: Doors> Controller<D> {
     }
 
     /// Compiles beside the control thread: a large file must not hold up a health check or a scrape.
-    async fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
+    async fn compile(&self, mut config: Config) -> Result<Snapshot, Vec<Problem>> {
         let (ledger, old, file) = (
             Arc::clone(&self.ledger),
             self.live.current(),
             self.standing.path().to_owned(),
         );
         let compiled = tokio::task::spawn_blocking(move || {
+            keep_database(&mut config, &old.config);
+            let config = Arc::new(config);
             let regions =
                 machine::open_regions(&config, &file).map_err(|problem| vec![*problem])?;
             Ok(compile(

@@ -11,8 +11,8 @@ use crate::record::{
 use crate::snapshot::View;
 use crate::upstream::{Endpoint, Version};
 
-/// An exchange that has not been settled yet.
-#[derive(Debug)]
+/// An exchange that has not been settled yet; by default one of which nothing is owed.
+#[derive(Debug, Default)]
 pub struct Account {
     /// `None` once it is settled.
     recorder: Option<Recorder>,

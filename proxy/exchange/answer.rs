@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::account::Account;
 use super::upgrade::Tunnel;
-use crate::http1::pipe::{Carried, CarryError, Pipe, Waits};
+use crate::http1::relay::{Carried, CarryError, Relay, Waits};
 use crate::http1::wire::Wire;
 use crate::record::FailureKind;
 use crate::upstream::Inflow;
@@ -81,24 +81,24 @@ impl Answer {
         }
     }
 
-    /// Whether the rest is worth to be carried by the kernel, see [`Answer::poll_carry`].
+    /// Whether the rest is long enough to go from socket to socket, see [`Answer::poll_carry`].
     pub fn has_source(&self) -> bool {
         matches!(self, Self::Stream(stream) if stream.has_source())
     }
 
-    /// Lets the kernel carry the rest of the body to `wire`, on which all that was put must be flushed. Where it is ready
-    /// well, the body has ended.
+    /// Carries the rest of the body to `wire`, on which all that was put must be flushed. Where it is ready well, the body
+    /// has ended.
     ///
     /// # Errors
     /// Where either end broke.
     pub fn poll_carry(
         &mut self,
         wire: &Wire,
-        pipe: &mut Pipe,
+        relay: &mut Relay,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), AnswerError>> {
         match self {
-            Self::Stream(stream) => stream.poll_carry(wire, pipe, cx),
+            Self::Stream(stream) => stream.poll_carry(wire, relay, cx),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -124,18 +124,18 @@ impl Stream {
         Poll::Ready(Some(Err(AnswerError(kind))))
     }
 
-    /// Whether the rest is worth to be carried by the kernel.
+    /// Whether the rest is long enough to go from socket to socket.
     fn has_source(&self) -> bool {
         self.inner
             .as_ref()
             .is_some_and(|inner| inner.source().is_some())
     }
 
-    /// Lets the kernel carry what is left, all but a little.
+    /// Carries what is left.
     fn poll_carry(
         &mut self,
         wire: &Wire,
-        pipe: &mut Pipe,
+        relay: &mut Relay,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), AnswerError>> {
         let mut waits = Waits::ForMore;
@@ -146,7 +146,10 @@ impl Stream {
             let Some((from, left)) = inner.rest() else {
                 return Poll::Ready(Ok(()));
             };
-            let Poll::Ready(carried) = wire.poll_carry(pipe, from, left, &mut waits, cx) else {
+            let Poll::Ready(carried) = wire.poll_carry(relay, from, left, &mut waits, cx) else {
+                if inner.poll_cut(cx).is_ready() {
+                    return self.break_off(FailureKind::Removed);
+                }
                 if waits == Waits::ForMore {
                     ready!(self.idle.poll_pending(cx));
                     return self.break_off(FailureKind::StreamIdle);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
 use tidegate_config as config;
 
 use super::account::Account;
@@ -24,6 +24,7 @@ use super::screen::{self, Admitted};
 use super::target::{for_protocol, host_of, rewrite};
 use super::upgrade::{self, Tunnel};
 use super::{Answer, Peer, local, refusal};
+use crate::http1::head::recycle;
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::{View, Viewer};
@@ -44,14 +45,8 @@ pub struct Gate {
     leave: tokio::sync::watch::Receiver<bool>,
 }
 
-/// A request turned away, or what a version answered.
-type Passed = Result<Response<Answer>, Refused>;
-
-/// A request turned away.
-struct Refused {
-    reason: Reason,
-    account: Account,
-}
+/// What is answered, or why the request is turned away.
+type Passed = Result<Response<Answer>, Reason>;
 
 impl Gate {
     /// A gate of one worker. `leave` becomes true when tunnels must end.
@@ -81,12 +76,14 @@ impl Gate {
     }
 
     /// The walk of one request: who is asking, where to, there and back. A request that is turned away is answered too.
-    pub async fn pass(&self, request: Request<Inbound>, peer: &Rc<Peer>) -> Response<Answer> {
+    pub async fn pass(&self, mut head: Parts, body: Inbound, peer: &Rc<Peer>) -> Response<Answer> {
         let started = Instant::now();
         let view = self.viewer.view();
-        let is_head = request.method() == Method::HEAD;
-        let passed = self.walk(request, peer, &view, started).await;
-        let response = passed.unwrap_or_else(|refused| self.turn_away(refused, peer));
+        let is_head = head.method == Method::HEAD;
+        let mut account = self.open(&head, peer, &view, started);
+        let passed = self.walk(&mut head, body, peer, &view, &mut account).await;
+        let response = passed.unwrap_or_else(|reason| self.turn_away(reason, account, peer));
+        recycle(std::mem::take(&mut head.headers));
         without_body(response, is_head)
     }
 
@@ -104,18 +101,14 @@ impl Gate {
 
     async fn walk(
         &self,
-        request: Request<Inbound>,
+        head: &mut Parts,
+        body: Inbound,
         peer: &Rc<Peer>,
         view: &Rc<View>,
-        started: Instant,
+        account: &mut Account,
     ) -> Passed {
-        let (mut head, body) = request.into_parts();
-        let mut account = self.open(&head, peer, view, started);
         let Some(at) = view.snapshot.listener_of(&peer.listener) else {
-            return Err(Refused {
-                reason: Reason::Draining,
-                account,
-            });
+            return Err(Reason::Draining);
         };
         let listener = &view.snapshot.config.listeners[at];
         let from = peer.address.ip();
@@ -130,25 +123,22 @@ impl Gate {
             client,
         };
 
-        let admitted = match screen::admit(&mut head, listener, &view.snapshot.listeners[at]) {
+        let admitted = match screen::admit(head, listener, &view.snapshot.listeners[at], from) {
             Ok(admitted) => admitted,
-            Err(reason) => return Err(Refused { reason, account }),
+            Err(reason) => return Err(reason),
         };
         if view.snapshot.table.conflict(at, &head.headers).is_some()
             && listener.profile == config::Profile::Edge
         {
-            return Err(Refused {
-                reason: Reason::IdentityConflict,
-                account,
-            });
+            return Err(Reason::IdentityConflict);
         }
-        if let Some(answer) = local::max_forwards(&mut head, admitted.survey) {
+        if let Some(answer) = local::max_forwards(head, admitted.survey) {
             return Ok(self.answer_here(answer, account));
         }
         let caller = Caller {
             listener: at,
             method: &head.method,
-            host: host_of(&head),
+            host: host_of(head),
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
@@ -159,14 +149,11 @@ impl Gate {
             .table
             .decide(&caller, &mut || fastrand::u64(..))
         {
-            Decision::NotFound => Err(Refused {
-                reason: Reason::NoRoute,
-                account,
-            }),
+            Decision::NotFound => Err(Reason::NoRoute),
             Decision::Answer { route } => {
                 let written = &view.snapshot.config.routes[route];
                 account.set_series(passage.series(route, VersionId::NONE));
-                let mut response = local::answer(&written.action, &head);
+                let mut response = local::answer(&written.action, head);
                 edit_local(&mut response, &passage, route);
                 Ok(self.answer_here(response, account))
             }
@@ -186,29 +173,26 @@ impl Gate {
     /// From the choice of a version to its answer.
     async fn forward(
         &self,
-        mut head: Parts,
+        head: &mut Parts,
         body: Inbound,
         admitted: Admitted,
         choice: &Choice,
         passage: &Passage<'_>,
-        mut account: Account,
+        account: &mut Account,
     ) -> Passed {
         let snapshot = &passage.view.snapshot;
         let route = &snapshot.config.routes[choice.route];
         let config::Action::Forward(rules) = &route.action else {
-            return Err(Refused {
-                reason: Reason::NoRoute,
-                account,
-            });
+            return Err(Reason::NoRoute);
         };
         let watch = Rc::new(UploadWatch::default());
-        let body = match self.outbound(&head, body, rules, passage, &watch).await {
+        let body = match self.outbound(head, body, rules, passage, &watch).await {
             Ok(body) => body,
-            Err(reason) => return Err(Refused { reason, account }),
+            Err(reason) => return Err(reason),
         };
         let http2 = snapshot.config.services[choice.service].protocol == config::Protocol::H2c;
         let upgrade = admitted.upgrade.clone().filter(|_| !http2);
-        let secure = assigned_secure(&head, passage);
+        let secure = assigned_secure(head, passage);
         let onward = Onward {
             client: passage.client,
             http2,
@@ -216,14 +200,14 @@ impl Gate {
         };
         let from = &passage.listener.client_address;
         headers::toward_version(
-            &mut head,
+            head,
             admitted.survey,
             passage.peer,
             from,
             upgrade.clone(),
             onward,
         );
-        rewrite(&mut head, route, rules);
+        rewrite(head, route, rules);
         let edits = &snapshot.routes[choice.route];
         let names = Names::new(passage, choice);
         if !edits.request.is_empty() || !edits.response.is_empty() {
@@ -238,7 +222,7 @@ impl Gate {
         if let Some(entry) = account.entry() {
             entry.goes_out(&head.headers, request_id.as_ref(), &watch);
         }
-        for_protocol(&mut head, http2);
+        for_protocol(head, http2);
         let version = &snapshot.services[choice.service][choice.version];
         let logged = account.has_entry();
         let tried = RefCell::new(Vec::new());
@@ -265,7 +249,7 @@ impl Gate {
         if rules.retry.is_some() {
             self.asked(route_id);
         }
-        let tries = attempt(&head, body, &terms);
+        let tries = attempt(head, body, &terms);
         let outcome = match rules.timeouts.request {
             None => Some(tries.await),
             Some(bound) => within(bound, &watch, tries).await,
@@ -282,22 +266,19 @@ impl Gate {
         } = match outcome {
             Some(Ok(answered)) => answered,
             Some(Err(_)) if watch.state() == UploadState::Gone => {
-                drop(account); // which says so
+                drop(std::mem::take(account)); // which says so
                 return Ok(refusal::answer(Reason::Malformed)); // to nobody
             }
             Some(Err(trouble)) => {
                 let reason = whose_fault(trouble.reason(), &watch);
-                return Err(Refused { reason, account });
+                return Err(reason);
             }
             None => {
                 let mut endpoints = version.endpoints.iter();
                 if let Some(slow) = endpoints.find(|e| last_tried.get() == Some(e.id)) {
                     account.endpoint_failed(slow);
                 }
-                return Err(Refused {
-                    reason: Reason::RequestTimeout,
-                    account,
-                });
+                return Err(Reason::RequestTimeout);
             }
         };
         watch.answered();
@@ -309,10 +290,7 @@ impl Gate {
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             if !upgrade::is_agreed(upgrade.as_ref(), &answer.headers) {
                 version.endpoint_failed(inflow.lease().endpoint(), Instant::now());
-                return Err(Refused {
-                    reason: Reason::BadAnswer,
-                    account,
-                });
+                return Err(Reason::BadAnswer);
             }
             headers::toward_caller(&mut answer.headers);
             edits
@@ -335,7 +313,7 @@ impl Gate {
             let tunnel = Box::new(Tunnel {
                 lease,
                 idle,
-                account,
+                account: std::mem::take(account),
                 leave,
             });
             return Ok(Response::from_parts(answer, Answer::Tunnel(tunnel)));
@@ -352,7 +330,7 @@ impl Gate {
         let bodiless = head.method == Method::HEAD || is_bodiless(answer.status);
         Ok(Response::from_parts(
             answer,
-            Answer::stream(inflow, idle, account, watch, bodiless),
+            Answer::stream(inflow, idle, std::mem::take(account), watch, bodiless),
         ))
     }
 
@@ -361,11 +339,7 @@ impl Gate {
         tracing::debug!(peer = %peer.address, ?error, "a connection broke off");
     }
 
-    fn turn_away(&self, refused: Refused, peer: &Peer) -> Response<Answer> {
-        let Refused {
-            reason,
-            mut account,
-        } = refused;
+    fn turn_away(&self, reason: Reason, mut account: Account, peer: &Peer) -> Response<Answer> {
         if let Some(entry) = account.entry() {
             entry.refused(reason);
         }
@@ -376,8 +350,8 @@ impl Gate {
         response
     }
 
-    fn answer_here(&self, response: Response<Answer>, account: Account) -> Response<Answer> {
-        account.refuse(response.status().as_u16(), None);
+    fn answer_here(&self, response: Response<Answer>, account: &mut Account) -> Response<Answer> {
+        std::mem::take(account).refuse(response.status().as_u16(), None);
         response
     }
 

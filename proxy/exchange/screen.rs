@@ -1,12 +1,15 @@
 //! What a request must be before it is routed. hyper has framed it; what hyper leaves open is closed here (RFC 9112 §3.2,
 //! §6.1; RFC 9110 §7.6, §10.1.1), and what outsiders must not decide is removed.
 
+use std::net::IpAddr;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
+use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
 use tidegate_config as config;
 
+use super::client_address::is_trusted;
 use super::survey::{Seen, Survey};
 use crate::record::Reason;
 use crate::route::normal::{self, BadPath};
@@ -21,7 +24,7 @@ pub struct Admitted {
     pub upgrade: Option<HeaderValue>,
 }
 
-/// Checks the head of a request and brings it into its one form.
+/// Checks the head of a request of a peer at `from` and brings it into its one form.
 ///
 /// # Errors
 /// The reason to refuse it.
@@ -29,11 +32,13 @@ pub fn admit(
     head: &mut Parts,
     wanted: &config::Listener,
     listener: &Listener,
+    from: IpAddr,
 ) -> Result<Admitted, Reason> {
     check_method(&head.method)?;
     check_size(head, &wanted.limits)?;
     let survey = Survey::of(&head.headers);
     settle_host(head, survey)?;
+    check_scheme(head, wanted, from)?;
     settle_target(head, wanted.profile)?;
     check_framing(head, survey)?;
     check_expectation(head, survey)?;
@@ -132,15 +137,24 @@ fn is_host(host: &[u8]) -> bool {
         }
 }
 
+/// `http`; `https` too from whoever may have ended the encryption (RFC 9110 §7.4).
+fn check_scheme(head: &Parts, wanted: &config::Listener, from: IpAddr) -> Result<(), Reason> {
+    match head.uri.scheme() {
+        None => Ok(()),
+        Some(scheme) if *scheme == Scheme::HTTP => Ok(()),
+        Some(scheme)
+            if *scheme == Scheme::HTTPS
+                && (wanted.profile == config::Profile::Sidecar
+                    || is_trusted(from, &wanted.client_address)) =>
+        {
+            Ok(())
+        }
+        Some(_) => Err(Reason::Target),
+    }
+}
+
 /// A normal path in origin form; `*` for OPTIONS alone.
 fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reason> {
-    if head
-        .uri
-        .scheme()
-        .is_some_and(|s| *s != http::uri::Scheme::HTTP)
-    {
-        return Err(Reason::Target);
-    }
     let absolute = head.uri.authority().is_some();
     let Some(target) = head.uri.path_and_query() else {
         return Err(Reason::Target);

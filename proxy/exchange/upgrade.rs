@@ -56,6 +56,7 @@ impl Tunnel {
         tokio::select! {
             () = copy(CallerEnd(caller), version, self.idle) => {}
             () = must_leave(&mut self.leave) => {}
+            () = self.lease.cut() => {}
         }
         self.account.succeed(self.lease.endpoint());
     }

@@ -1,10 +1,12 @@
 //! Heads of requests and answers: from bytes to `http` types, with what they say about their bodies and connections.
 
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version, request, response};
+use memchr::memmem::Finder;
 
 use super::chunked::Chunked;
 use super::framing::Decoder;
@@ -176,9 +178,12 @@ pub fn answer(
     }))
 }
 
+/// The empty line behind a head; made once, for making it costs more than finding.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 /// The bytes up to and with the empty line, if it is there.
 fn take_head(buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, HeadError> {
-    let end = memchr::memmem::find(buffer, b"\r\n\r\n").map(|at| at + 4);
+    let end = HEAD_END.find(buffer).map(|at| at + 4);
     match end {
         Some(end) if end <= most => Ok(Some(buffer.split_to(end).freeze())),
         None if buffer.len() <= most => Ok(None),
@@ -237,7 +242,8 @@ fn headers(
     said: &mut Said,
 ) -> Result<HeaderMap, HeadError> {
     // Room for what the proxy adds, so that the map is not made twice.
-    let mut map = HeaderMap::with_capacity(fields.len() + ADDED);
+    let mut map = spare::take();
+    map.reserve(fields.len() + ADDED);
     for field in fields {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Malformed)?;
@@ -247,6 +253,43 @@ fn headers(
         map.append(name, value);
     }
     Ok(map)
+}
+
+/// Gives a map back that is not needed any more: most messages then find one that is large enough.
+pub fn recycle(map: HeaderMap) {
+    spare::give(map);
+}
+
+/// Header maps between two messages.
+mod spare {
+    use std::cell::RefCell;
+
+    use http::HeaderMap;
+
+    /// Maps that a worker keeps.
+    const KEPT: usize = 64;
+    /// A map that has grown larger than this is not kept.
+    const LARGEST: usize = 64;
+
+    thread_local! {
+        static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> HeaderMap {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    pub(super) fn give(mut map: HeaderMap) {
+        if map.capacity() == 0 || map.capacity() > LARGEST {
+            return;
+        }
+        map.clear();
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < KEPT {
+                spare.push(map);
+            }
+        });
+    }
 }
 
 /// Headers that the proxy adds to a request.

@@ -9,7 +9,7 @@
 //! - [`encode`]: heads and chunks, from `http` types to bytes
 //! - [`inlet`]: bytes that came and were not yet understood
 //! - [`outlet`]: bytes on their way out
-//! - [`pipe`]: long bodies from socket to socket without a copy
+//! - [`relay`]: long bodies from socket to socket
 //! - [`wire`]: a caller's connection, shared by whoever reads its requests and whoever reads a request's body
 
 pub mod chunked;
@@ -18,6 +18,9 @@ pub mod framing;
 pub mod head;
 pub mod inlet;
 pub mod outlet;
-pub mod pipe;
+pub mod relay;
 pub mod socket;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

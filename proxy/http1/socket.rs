@@ -2,9 +2,11 @@
 //! `send` cost less than a vectored write; large ones keep the vectored write and are never copied.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -44,7 +46,7 @@ impl Socket {
         }
     }
 
-    /// The stream, where it is one of the network: what the kernel can carry without a copy.
+    /// The stream, where it is one of the network.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
@@ -52,18 +54,17 @@ impl Socket {
         }
     }
 
-    /// Whether an idle connection can be used: its other end has neither closed it nor said something unasked.
+    /// Whether an idle connection can be used: its other end has neither closed it nor said something unasked. Asks the
+    /// system: the runtime learns of what came only between two rounds of its tasks, and a connection that goes from one
+    /// request to the next within a round may hold what the next would take for its answer.
     pub fn is_quiet(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        if self.poll_readable(&mut cx).is_pending() {
-            return true;
-        }
-        let mut byte = [0];
-        let read = match self {
-            Self::Tcp(s) => s.try_read(&mut byte),
-            Self::Unix(s) => s.try_read(&mut byte),
+        let socket = match self {
+            Self::Tcp(s) => SockRef::from(s),
+            Self::Unix(s) => SockRef::from(s),
         };
-        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = socket.peek(&mut byte);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
@@ -136,4 +137,26 @@ fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
     }
     SCRATCH.with_borrow_mut(f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test]
+    async fn what_came_unasked_is_seen_before_the_runtime_has_looked() {
+        for says_something in [true, false] {
+            let (near, mut far) = UnixStream::pair().expect("a pair");
+            let near = Socket::from(near);
+            assert!(near.is_quiet());
+            if says_something {
+                far.write_all(b"HTTP/1.1 200 OK").await.expect("written");
+            } else {
+                drop(far);
+            }
+            // Nothing was awaited for since: only the system knows.
+            assert!(!near.is_quiet());
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::framing::{BodyError, Decoder, Piece};
 use super::head::{self, Bounds, HeadError, RequestHead};
 use super::inlet::Inlet;
 use super::outlet::Outlet;
-use super::pipe::{Carried, CarryError, Pipe, Waits};
+use super::relay::{Carried, CarryError, Relay, Waits};
 use super::socket::Socket;
 
 /// What a caller may send ahead of the answer to what it sent before.
@@ -158,6 +158,12 @@ impl Wire {
         self.inner.borrow().inlet.buffer.is_empty()
     }
 
+    /// Whether the caller has sent nothing that was not read, and has not closed.
+    pub fn is_quiet(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.inlet.buffer.is_empty() && inner.socket.is_quiet()
+    }
+
     /// Whether the caller waits for a word that it will not get: its body will never come.
     pub fn awaits_continue(&self) -> bool {
         self.inner.borrow().expects_continue
@@ -199,13 +205,13 @@ impl Wire {
         flushed
     }
 
-    /// Takes what the kernel can carry from a version's socket, up to `left` bytes. All that was put must be flushed.
+    /// Takes bytes from a version's socket as they are, at most `left`. All that was put must be flushed.
     ///
     /// # Errors
     /// [`CarryError`].
     pub fn poll_carry(
         &self,
-        pipe: &mut Pipe,
+        relay: &mut Relay,
         from: &TcpStream,
         left: u64,
         waits: &mut Waits,
@@ -215,7 +221,7 @@ impl Wire {
         let Some(to) = inner.socket.tcp() else {
             return Poll::Ready(Ok(Carried::End));
         };
-        let carried = pipe.poll_carry(from, to, left, waits, cx);
+        let carried = relay.poll_carry(from, to, left, waits, cx);
         self.signs
             .stuck
             .set(carried.is_pending() && *waits == Waits::ForRoom);

@@ -41,12 +41,36 @@ const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a refused caller may take to read why.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What a listener asks of its connections, as it was when this one was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// HTTP/1.1 is spoken.
+    pub http1: bool,
+    /// HTTP/2 by prior knowledge is spoken.
+    pub h2c: bool,
+    /// Bounds.
+    pub limits: config::Limits,
+    /// Waits.
+    pub timeouts: config::ListenerTimeouts,
+}
+
+impl From<&config::Listener> for Terms {
+    fn from(listener: &config::Listener) -> Self {
+        Self {
+            http1: listener.http1,
+            h2c: listener.h2c,
+            limits: listener.limits,
+            timeouts: listener.timeouts,
+        }
+    }
+}
+
 /// A connection that was accepted.
 pub struct Connection {
     /// Its worker's gate.
     pub gate: Rc<Gate>,
     /// Its listener's settings when it was accepted.
-    pub listener: config::Listener,
+    pub terms: Terms,
     /// What it is doing.
     pub pulse: Rc<Pulse>,
     /// The proxy is leaving: answers ask the caller to close.
@@ -56,7 +80,7 @@ pub struct Connection {
 impl Connection {
     /// Serves it to its end.
     pub async fn serve(self, stream: TcpStream, peer: impl FnOnce(bool) -> Peer) {
-        let http2 = match (self.listener.http1, self.listener.h2c) {
+        let http2 = match (self.terms.http1, self.terms.h2c) {
             (true, false) => false,
             (false, true) => true,
             _ => match self.speaks_http2(&stream).await {
@@ -122,7 +146,7 @@ impl Connection {
         };
         let io = Stream::new(stream.into(), self.pulse.signs(), service.begun.clone());
         let io = TokioIo::new(io);
-        let limits = &self.listener.limits;
+        let limits = &self.terms.limits;
         let mut builder = http2::Builder::new(Local);
         builder
             .timer(TokioTimer::new())
@@ -186,7 +210,8 @@ impl Service<Request<Incoming>> for Served {
         self.begun.set(true);
         let (gate, peer) = (self.gate.clone(), self.peer.clone());
         Box::pin(async move {
-            let response = gate.pass(request.map(Inbound::Http2), &peer).await;
+            let (head, body) = request.into_parts();
+            let response = gate.pass(head, Inbound::Http2(body), &peer).await;
             Ok(response.map(|inner| UnderWayBody {
                 inner,
                 _under_way: under_way,

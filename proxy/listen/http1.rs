@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::{Method, Request, Response, Version, header};
+use http::{Method, Response, Version, header};
 use http_body::Body as _;
 use tokio::net::TcpStream;
 
@@ -16,8 +16,8 @@ use super::connection::Connection;
 use super::pulse::Order;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::encode::{self, AnswerHead, Framing};
-use crate::http1::head::{Bounds, HeadError, RequestHead};
-use crate::http1::pipe::Pipe;
+use crate::http1::head::{Bounds, HeadError, RequestHead, recycle};
+use crate::http1::relay::Relay;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
 use crate::upstream::Inbound;
@@ -59,7 +59,7 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
 }
 
 async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>) {
-    let limits = &connection.listener.limits;
+    let limits = &connection.terms.limits;
     let mut served = false;
     let bounds = Bounds {
         bytes: limits.header_bytes,
@@ -102,9 +102,9 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         is_head: head.parts.method == Method::HEAD,
         version: head.parts.version,
     };
-    let request = Request::from_parts(head.parts, Inbound::Http1(WireBody::new(wire.clone())));
+    let body = Inbound::Http1(WireBody::new(wire.clone()));
     let answered = {
-        let mut passing = pin!(connection.gate.pass(request, peer));
+        let mut passing = pin!(connection.gate.pass(head.parts, body, peer));
         poll_fn(|cx| match passing.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => wire.poll_broken(cx).map(|()| None),
@@ -131,7 +131,13 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         return Next::Gone;
     }
     if !stays {
-        return Next::Close;
+        // Where nothing is unread, closing throws nothing away: there is nothing to wait for.
+        let nothing_unread = wire.is_body_done() && wire.is_quiet();
+        return if nothing_unread {
+            Next::Gone
+        } else {
+            Next::Close
+        };
     }
     if wire.is_body_done() || drain(wire).await {
         Next::Request
@@ -183,6 +189,7 @@ async fn answer(
         };
         encode::answer(out.buffer(), head);
     });
+    recycle(parts.headers);
     (send_body(wire, body, framing).await, stays)
 }
 
@@ -208,17 +215,13 @@ fn framing(
 /// Sends the head that was put, and the body behind it as it comes.
 async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Result<()> {
     let mut trailers = None;
-    let mut pipe: Option<Option<Pipe>> = None;
-    let mut carries = framing != Framing::Chunked;
+    let mut relay: Option<Relay> = None;
     poll_fn(|cx| {
         loop {
-            if carries && (pipe.is_some() || body.has_source()) {
+            if framing != Framing::Chunked && (relay.is_some() || body.has_source()) {
                 ready!(wire.poll_flush(cx))?;
-                let Some(pipe) = pipe.get_or_insert_with(|| Pipe::take().ok()) else {
-                    carries = false; // no descriptor is free: copied, then
-                    continue;
-                };
-                let Poll::Ready(carried) = body.poll_carry(wire, pipe, cx) else {
+                let relay = relay.get_or_insert_with(Relay::default);
+                let Poll::Ready(carried) = body.poll_carry(wire, relay, cx) else {
                     return wire.poll_broken(cx).map(|()| Err(gone()));
                 };
                 return Poll::Ready(carried.map_err(|_| gone()));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::connection::{self, Connection};
+use super::connection::{self, Connection, Terms};
 use super::presence::{Crowd, Presence};
+use super::pulse::Door;
 use super::worker::Worker;
+use super::workers::BACKLOG;
 use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
 use crate::snapshot::ListenerKey;
@@ -32,29 +35,29 @@ const TOLD_AT_ONCE: usize = 64;
 pub struct Listener {
     /// Its worker.
     pub worker: Rc<Worker>,
-    /// The socket.
-    pub socket: TcpListener,
     /// How snapshots know the listener.
     pub key: ListenerKey,
     /// What it is counted under.
     pub id: ListenerId,
     /// Who is connected, over all workers.
     pub crowd: Arc<Crowd>,
+    /// Who came through it looks at this.
+    pub door: Rc<Door>,
     /// Becomes true when it is to close.
     pub close: watch::Receiver<bool>,
 }
 
 impl Listener {
-    /// Accepts until told to close; then serves what the kernel has already accepted, and closes.
-    pub async fn run(self) {
-        let mut close = self.close.clone();
+    /// Accepts on `socket` until told to close; then closes it and serves what the kernel had accepted by then.
+    pub async fn run(self, socket: TcpListener) {
         let mut failures = 0;
         let mut said: Option<Instant> = None;
+        let mut close = self.close.clone();
+        let mut closing = pin!(close.wait_for(|close| *close));
         loop {
             let accepted = tokio::select! {
-                biased;
-                accepted = self.socket.accept() => accepted,
-                _ = close.wait_for(|close| *close) => break,
+                accepted = socket.accept() => accepted,
+                _ = &mut closing => break,
             };
             match accepted {
                 Ok((stream, address)) => {
@@ -71,20 +74,24 @@ impl Listener {
                              open files or lower limits.connections"
                         );
                     }
-                    tokio::time::sleep(BACK_OFF[failures.min(BACK_OFF.len() - 1)]).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(BACK_OFF[failures.min(BACK_OFF.len() - 1)]) => {}
+                        _ = &mut closing => break,
+                    }
                     failures += 1;
                 }
             }
         }
-        self.serve_queue().await;
-    }
-
-    async fn serve_queue(&self) {
-        while let Ok(Ok((stream, address))) =
-            tokio::time::timeout(Duration::ZERO, self.socket.accept()).await
-        {
-            self.admit(stream, address);
+        for (stream, address) in close_and_take_queue(socket) {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => self.admit(stream, address),
+                Err(error) => tracing::debug!(%error, "a caller is lost with its queue"),
+            }
         }
+        let now = Instant::now();
+        let drain = self.worker.gate.viewer().view();
+        let drain = drain.snapshot.config.runtime.drain.max;
+        self.door.close(now, now + drain);
     }
 
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
@@ -93,34 +100,26 @@ impl Listener {
         let Some(at) = view.snapshot.listener_of(&self.key) else {
             return;
         };
-        let listener = view.snapshot.config.listeners[at].clone();
+        let terms = Terms::from(&view.snapshot.config.listeners[at]);
         let ledger = self.worker.gate.ledger();
-        match self.crowd.enter(
-            address.ip().to_canonical(),
-            &listener.limits,
-            ledger,
-            self.id,
-        ) {
-            Ok(presence) => self.serve(stream, address, listener, presence),
+        match self
+            .crowd
+            .enter(address.ip().to_canonical(), &terms.limits, ledger, self.id)
+        {
+            Ok(presence) => self.serve(stream, address, terms, presence),
             Err(reason) => self.turn_away(stream, reason),
         }
     }
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        listener: tidegate_config::Listener,
-        presence: Presence,
-    ) {
+    fn serve(&self, stream: TcpStream, address: SocketAddr, terms: Terms, presence: Presence) {
         if stream.set_nodelay(true).is_err() {
             return; // already closed by the caller
         }
         let worker = &self.worker;
-        let pulse = worker.pulses.add(listener.timeouts);
+        let pulse = worker.pulses.add(terms.timeouts, &self.door);
         let connection = Connection {
             gate: worker.gate.clone(),
-            listener,
+            terms,
             pulse,
             leaving: worker.leaving.clone(),
         };
@@ -144,13 +143,61 @@ impl Listener {
     }
 }
 
+/// Closes a listening socket; who waits in its queue was let in by the kernel already, and is taken along. Nothing is
+/// done between the last look and the close but the close: who comes between the two is lost.
+fn close_and_take_queue(socket: TcpListener) -> Vec<(std::net::TcpStream, SocketAddr)> {
+    let Ok(socket) = socket.into_std() else {
+        return Vec::new();
+    };
+    let mut queue = Vec::new();
+    while queue.len() < BACKLOG as usize {
+        match socket.accept() {
+            Ok(caller) => queue.push(caller),
+            Err(error) if is_of_one_caller(&error) => {}
+            Err(_) => break,
+        }
+    }
+    drop(socket);
+    queue.retain(|(stream, _)| stream.set_nonblocking(true).is_ok());
+    queue
+}
+
 /// The next caller may have better luck: nothing is wrong here (accept(2)).
 fn is_of_one_caller(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, Interrupted, NetworkUnreachable, TimedOut,
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut,
     };
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | NetworkUnreachable | TimedOut
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_whole_queue_is_served() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("its address");
+        // 128 is what the standard library lets wait.
+        let callers: Vec<_> = (0..120)
+            .map(|_| std::net::TcpStream::connect(address).expect("a place in the queue"))
+            .collect();
+        socket.set_nonblocking(true).expect("a socket");
+        let socket = TcpListener::from_std(socket).expect("a runtime");
+        assert_eq!(close_and_take_queue(socket).len(), callers.len());
+        assert!(
+            std::net::TcpStream::connect(address).is_err(),
+            "and nobody else"
+        );
+    }
 }

@@ -20,10 +20,25 @@ const HALF_CLOSED: Duration = Duration::from_secs(2);
 /// request may be on its way over a connection that has just been opened.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// The socket that connections came through, as long as they are here.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// Closed since when, and until when who came through it may stay.
+    closed: Cell<Option<(Instant, Instant)>>,
+}
+
+impl Door {
+    /// Nobody comes in any more; who is in finishes what is under way, until `end`.
+    pub fn close(&self, now: Instant, end: Instant) {
+        self.closed.set(Some((now, end)));
+    }
+}
+
 /// One connection's state.
 #[derive(Debug)]
 pub struct Pulse {
     clock: Rc<Clock>,
+    door: Rc<Door>,
     timeouts: ListenerTimeouts,
     signs: Rc<Signs>,
     requests: Cell<usize>,
@@ -64,10 +79,11 @@ impl Clock {
 }
 
 impl Pulse {
-    fn new(clock: Rc<Clock>, timeouts: ListenerTimeouts) -> Self {
+    fn new(clock: Rc<Clock>, timeouts: ListenerTimeouts, door: Rc<Door>) -> Self {
         let now = clock.now();
         Self {
             clock,
+            door,
             timeouts,
             signs: Rc::default(),
             requests: Cell::new(0),
@@ -128,6 +144,15 @@ impl Pulse {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.requests.get() > 0;
+        if let Some((since, end)) = self.door.closed.get() {
+            if now >= end {
+                return Some(Order::Abort);
+            }
+            if self.told.get().is_none() {
+                self.told.set(Some(since));
+                return Some(Order::Leave);
+            }
+        }
         // A slow caller's socket is full whenever it is looked at: only one that takes nothing at all is stuck.
         if self.signs.taken.take() {
             self.stuck.set(None);
@@ -197,9 +222,9 @@ impl Pulses {
         }
     }
 
-    /// A new connection's.
-    pub fn add(&self, timeouts: ListenerTimeouts) -> Rc<Pulse> {
-        let pulse = Rc::new(Pulse::new(self.clock.clone(), timeouts));
+    /// A new connection's, which came through `door`.
+    pub fn add(&self, timeouts: ListenerTimeouts, door: &Rc<Door>) -> Rc<Pulse> {
+        let pulse = Rc::new(Pulse::new(self.clock.clone(), timeouts, door.clone()));
         self.all.borrow_mut().push(Rc::downgrade(&pulse));
         pulse
     }
@@ -248,7 +273,10 @@ mod tests {
     fn an_idle_connection_leaves_and_a_busy_one_stays() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
-        let (idle, busy) = (pulses.add(TIMEOUTS), pulses.add(TIMEOUTS));
+        let (idle, busy) = (
+            pulses.add(TIMEOUTS, &Rc::default()),
+            pulses.add(TIMEOUTS, &Rc::default()),
+        );
         let request = busy.request();
         after(&pulses, start, 61);
         assert_eq!(
@@ -263,10 +291,39 @@ mod tests {
     }
 
     #[test]
+    fn who_came_through_a_door_that_is_closed_finishes_and_goes() {
+        let start = Instant::now();
+        let (pulses, door) = (Pulses::new(start), Rc::new(Door::default()));
+        let (idle, busy) = (pulses.add(TIMEOUTS, &door), pulses.add(TIMEOUTS, &door));
+        let other = pulses.add(TIMEOUTS, &Rc::default());
+        let _request = busy.request();
+        door.close(start, start + Duration::from_secs(30));
+        after(&pulses, start, 1);
+        let both = (idle.take_order(), busy.take_order());
+        assert_eq!(both, (Some(Order::Leave), Some(Order::Leave)));
+        after(&pulses, start, 4);
+        let both = (idle.take_order(), busy.take_order());
+        assert_eq!(both, (Some(Order::Abort), None));
+        let late = pulses.add(TIMEOUTS, &door);
+        after(&pulses, start, 5);
+        assert_eq!(
+            late.take_order(),
+            Some(Order::Leave),
+            "accepted as it closed"
+        );
+        after(&pulses, start, 30);
+        assert_eq!(busy.take_order(), Some(Order::Abort), "its time is over");
+        assert_eq!(other.take_order(), None);
+    }
+
+    #[test]
     fn who_was_told_to_leave_is_gone_before_long() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
-        let (idle, busy) = (pulses.add(TIMEOUTS), pulses.add(TIMEOUTS));
+        let (idle, busy) = (
+            pulses.add(TIMEOUTS, &Rc::default()),
+            pulses.add(TIMEOUTS, &Rc::default()),
+        );
         let request = busy.request();
         pulses.order(Order::Leave);
         assert_eq!(
@@ -287,7 +344,7 @@ mod tests {
     fn a_head_that_dribbles_is_bounded_as_a_whole() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
         for second in 0..10 {
             pulse.signs.bytes.set(true);
             after(&pulses, start, second);
@@ -301,7 +358,7 @@ mod tests {
     fn a_caller_that_takes_nothing_is_cut_off() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
         let _request = pulse.request();
         pulse.signs.stuck.set(true);
         after(&pulses, start, 30);
@@ -319,7 +376,7 @@ mod tests {
     fn a_caller_that_takes_little_by_little_is_served_to_the_end() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
         let _request = pulse.request();
         pulse.signs.stuck.set(true);
         for second in (0..600).step_by(30) {
@@ -333,7 +390,7 @@ mod tests {
     fn a_caller_that_is_gone_is_not_served_for_long() {
         let start = Instant::now();
         let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
         let _request = pulse.request();
         pulse.signs.closed.set(true);
         after(&pulses, start, 0);

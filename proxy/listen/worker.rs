@@ -111,13 +111,13 @@ impl Worker {
                 Ok(socket) => {
                     let listener = Listener {
                         worker: self.clone(),
-                        socket,
                         key,
                         id,
                         crowd,
+                        door: Rc::default(),
                         close,
                     };
-                    tokio::task::spawn_local(listener.run());
+                    tokio::task::spawn_local(listener.run(socket));
                 }
                 Err(error) => {
                     tracing::error!(address = %key.address(), %error, "cannot watch a socket")

@@ -14,11 +14,11 @@ use tokio::sync::{mpsc, watch};
 use super::presence::Crowd;
 use super::worker::{Command, Start, Worker};
 use crate::exchange::entry::Log;
-use crate::record::{AccessLog, Ledger};
+use crate::record::{AccessLog, Ledger, ListenerId};
 use crate::snapshot::{ListenerKey, Live};
 
 /// Connections that the kernel may hold for a worker that has not accepted them.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 /// Orders that a worker may not have followed yet.
 const COMMANDS: usize = 256;
 /// Between two looks whether the last connection is gone.
@@ -33,6 +33,7 @@ pub struct Workers {
     /// Those that were closed may still have connections.
     closed: Vec<Arc<Crowd>>,
     cut: watch::Sender<bool>,
+    fallen: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -45,6 +46,7 @@ struct Thread {
 #[derive(Debug)]
 struct Open {
     name: String,
+    id: ListenerId,
     key: ListenerKey,
     bound: SocketAddr,
     crowd: Arc<Crowd>,
@@ -84,19 +86,26 @@ impl Workers {
         log: &AccessLog,
     ) -> io::Result<Self> {
         let (cut, _) = watch::channel(false);
+        let (falls, fallen) = watch::channel(false);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (commands, orders) = mpsc::channel(COMMANDS);
             let (live, ledger, pen, cut) =
                 (live.clone(), ledger.clone(), log.pen(), cut.subscribe());
+            let falls = falls.clone();
             let runtime = move || {
+                let mut end = UntoldEnd {
+                    worker: index,
+                    falls,
+                    is_told: false,
+                };
                 let built = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
                 let runtime = match built {
                     Ok(runtime) => runtime,
                     Err(error) => {
-                        tracing::error!(worker = index, %error, "a worker has no event queue and does not start");
+                        tracing::error!(worker = index, %error, "a worker has no event queue");
                         return;
                     }
                 };
@@ -108,6 +117,7 @@ impl Workers {
                     commands: orders,
                     cut,
                 }));
+                end.was_told();
             };
             let handle = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -120,7 +130,13 @@ impl Workers {
             open: Vec::new(),
             closed: Vec::new(),
             cut,
+            fallen,
         })
+    }
+
+    /// Becomes true when a worker has ended that nobody told to.
+    pub fn fallen(&self) -> watch::Receiver<bool> {
+        self.fallen.clone()
     }
 
     /// How many there are.
@@ -139,7 +155,11 @@ impl Workers {
             .iter()
             .filter(|l| !self.open.iter().any(|o| o.key.is_of(l)))
         {
-            match bind_all(listener, self.threads.len()) {
+            let taken = self.open.iter().map(|o| o.bound);
+            let beside = taken
+                .chain(bound.iter().map(|b: &Bound| b.bound))
+                .any(|ours| ours.port() == listener.address.port());
+            match bind_all(listener, self.threads.len(), beside) {
                 Ok(new) => bound.push(new),
                 Err(source) => failures.push(BindFailure {
                     listener: listener.name.clone(),
@@ -158,6 +178,16 @@ impl Workers {
     /// Listens on what was bound and closes what is not wanted any more: queues are served, connections drain.
     /// Call it when the snapshot that knows the new listeners is in force.
     pub async fn listen(&mut self, wanted: &[config::Listener], bound: Vec<Bound>) {
+        for open in &mut self.open {
+            let renamed = wanted
+                .iter()
+                .find(|l| open.key.is_of(l) && l.name != open.name);
+            // Before a new listener may ask for the number of the old name.
+            if let Some(listener) = renamed {
+                open.name.clone_from(&listener.name);
+                self.ledger.rename_listener(open.id, &open.name);
+            }
+        }
         for new in bound {
             let (close, closes) = watch::channel(false);
             let crowd = Arc::new(Crowd::default());
@@ -176,6 +206,7 @@ impl Workers {
             tracing::info!(listener = new.name, address = %new.bound, "listening");
             self.open.push(Open {
                 name: new.name,
+                id,
                 key: new.key.clone(),
                 bound: new.bound,
                 crowd,
@@ -192,12 +223,7 @@ impl Workers {
             gone.close.send_replace(true);
             self.closed.push(gone.crowd);
         }
-        self.closed.retain(|crowd| crowd.open() > 0);
-        for open in &mut self.open {
-            if let Some(listener) = wanted.iter().find(|l| open.key.is_of(l)) {
-                open.name.clone_from(&listener.name);
-            }
-        }
+        self.closed.retain(|crowd| Arc::strong_count(crowd) > 1);
     }
 
     /// The names and the addresses that are listened on, with the ports that were given.
@@ -232,10 +258,15 @@ impl Workers {
     /// Waits until the last connection is gone, for as long as `patience`; how many are left.
     pub async fn drained(&self, patience: Duration) -> usize {
         let end = tokio::time::Instant::now() + patience;
-        while self.connections() > 0 && tokio::time::Instant::now() < end {
+        while self.is_anybody_there() && tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK).await;
         }
         self.connections()
+    }
+
+    /// Whether a connection is open, or a listener that was closed still serves its queue: both hold on to the crowd.
+    fn is_anybody_there(&self) -> bool {
+        self.connections() > 0 || self.closed.iter().any(|crowd| Arc::strong_count(crowd) > 1)
     }
 
     /// Ends everything that is left and the workers with it.
@@ -264,12 +295,44 @@ impl Workers {
     }
 }
 
-/// A socket for each worker on one address; the kernel spreads connections over them.
-fn bind_all(listener: &config::Listener, workers: usize) -> io::Result<Bound> {
-    // Without SO_REUSEPORT first: another process on this address must be an error, not a partner.
-    let probe = bind_one(listener.address, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
+/// Tells, unless it is defused, that a worker's thread is gone: by a panic, or because it could not begin. Its
+/// connections are lost and its share of the work falls to the others: the process must not go on as if nothing was.
+struct UntoldEnd {
+    worker: usize,
+    falls: watch::Sender<bool>,
+    is_told: bool,
+}
+
+impl UntoldEnd {
+    /// It was told to end.
+    fn was_told(&mut self) {
+        self.is_told = true;
+    }
+}
+
+impl Drop for UntoldEnd {
+    fn drop(&mut self) {
+        if self.is_told {
+            return;
+        }
+        tracing::error!(
+            worker = self.worker,
+            "worker {} has ended by itself: a fault of tidegate",
+            self.worker
+        );
+        self.falls.send_replace(true);
+    }
+}
+
+/// A socket for each worker on one address; the kernel spreads connections over them. `beside`: a listener of ours has
+/// the port already, on another address.
+fn bind_all(listener: &config::Listener, workers: usize, beside: bool) -> io::Result<Bound> {
+    // Without SO_REUSEPORT first: another process on this address must be an error, not a partner. Beside a socket of
+    // ours that would find ourselves: one address and all addresses overlap.
+    let address = match beside {
+        true => listener.address,
+        false => bind_one(listener.address, false)?.local_addr()?,
+    };
     let sockets = (0..workers)
         .map(|_| bind_one(address, true))
         .collect::<io::Result<Vec<_>>>()?;
@@ -300,4 +363,27 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListen
     }
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(work: impl FnOnce(UntoldEnd) + Send + 'static) -> bool {
+        let (falls, fallen) = watch::channel(false);
+        let end = UntoldEnd {
+            worker: 0,
+            falls,
+            is_told: false,
+        };
+        let _ = std::thread::spawn(move || work(end)).join();
+        *fallen.borrow()
+    }
+
+    #[test]
+    fn a_worker_that_falls_is_noticed_and_one_that_was_told_to_end_is_not() {
+        assert!(ended(|_end| panic!("a fault")));
+        assert!(ended(drop), "one that could not begin has fallen too");
+        assert!(!ended(|mut end| end.was_told()));
+    }
 }

@@ -88,6 +88,23 @@ impl<K: Hash + Eq + Clone> Names<K> {
         id
     }
 
+    /// Gives a number another name, and the number that had that name the old one: each still has one of its own.
+    pub(crate) fn rename(&mut self, id: u16, name: K) {
+        let Some(at) = usize::from(id)
+            .checked_sub(1)
+            .filter(|at| *at < self.rows.len())
+        else {
+            return;
+        };
+        let old = std::mem::replace(&mut self.rows[at], (name.clone(), true)).0;
+        let other = self.ids.insert(name, id);
+        self.ids.remove(&old);
+        if let Some(other) = other {
+            self.rows[usize::from(other) - 1].0 = old.clone();
+            self.ids.insert(old, other);
+        }
+    }
+
     /// Shows the names that `live` holds, hides the others.
     pub(crate) fn retain(&mut self, live: impl Fn(&K) -> bool) {
         for (name, shown) in &mut self.rows {
@@ -144,6 +161,20 @@ mod tests {
         assert_eq!(names.id("and another".to_string(), "route"), OTHER_ID);
         assert_eq!(names.id("first".to_string(), "route"), first);
         assert_eq!(names.name(OTHER_ID), Name::Other);
+    }
+
+    #[test]
+    fn names_may_change_places() {
+        let mut names = Names::new();
+        let ids = ["a", "b", "c"].map(|name| names.id(name, "listener"));
+        for (id, name) in ids.into_iter().zip(["b", "c", "a"]) {
+            names.rename(id, name);
+        }
+        names.rename(ids[0], "b");
+        let shown = ids.map(|id| names.name(id));
+        assert_eq!(shown, ["b", "c", "a"].each_ref().map(Name::Shown));
+        assert_eq!(["b", "c", "a"].map(|name| names.id(name, "listener")), ids);
+        assert_eq!(names.id("d", "listener"), 4);
     }
 
     #[test]

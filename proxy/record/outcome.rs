@@ -93,6 +93,8 @@ pub enum FailureKind {
     Truncated,
     /// `stream_idle`: the answer's body stood still for too long. Version.
     StreamIdle,
+    /// `removed`: the endpoint left the configuration, and the answer went on for longer than the drain. Gate.
+    Removed,
     /// `status`: a whole answer, with a status of 500 to 599. Version.
     Status,
     /// `aborted`: the client went away. Caller.
@@ -105,7 +107,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::NoEndpoint,
@@ -115,6 +117,7 @@ impl FailureKind {
         Self::Garbage,
         Self::Truncated,
         Self::StreamIdle,
+        Self::Removed,
         Self::Status,
         Self::Aborted,
         Self::Refused,
@@ -134,6 +137,7 @@ impl FailureKind {
             Self::Garbage => "garbage",
             Self::Truncated => "truncated",
             Self::StreamIdle => "stream_idle",
+            Self::Removed => "removed",
             Self::Status => "status",
             Self::Aborted => "aborted",
             Self::Refused => "refused",
@@ -146,7 +150,7 @@ impl FailureKind {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Aborted | Self::Refused => Blame::Caller,
-            Self::Internal => Blame::Gate,
+            Self::Removed | Self::Internal => Blame::Gate,
             _ => Blame::Version,
         }
     }

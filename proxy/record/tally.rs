@@ -192,7 +192,7 @@ mod tests {
         }
         let mut totals = Totals::default();
         tally.add_to(&mut totals);
-        assert_eq!(totals.requests(), 13);
+        assert_eq!(totals.requests(), FailureKind::ALL.len() as u64);
         assert_eq!(totals.failures(), 10);
         assert_eq!(totals.failures_of(FailureKind::Aborted), 0);
         assert_eq!(totals.failures_of(FailureKind::Truncated), 1);

@@ -27,7 +27,8 @@ impl Balancer {
                 .map(|e| pools.pool(version, e))
                 .collect(),
             policy: version.balance,
-            next: Cell::new(0),
+            // Not with the first one on every worker and after every edit.
+            next: Cell::new(fastrand::usize(..version.endpoints.len().max(1))),
         }
     }
 
@@ -72,20 +73,33 @@ fn choose<'a>(
             Some(&pools[turn])
         }
         Balance::LeastRequest => {
+            // Most often all of them fit, and the first draw does without a look at each.
+            if let Some((first, second)) = two_of(pools.len(), chance())
+                && fits(&pools[first])
+                && fits(&pools[second])
+            {
+                return Some(less_busy(&pools[first], &pools[second]));
+            }
             let fitting = pools.iter().filter(|p| fits(p)).count();
             let nth = |n| pools.iter().filter(|p| fits(p)).nth(n);
-            let draw = chance();
-            let first = below(draw as u32, fitting)?;
-            if fitting == 1 {
-                return nth(first);
+            match two_of(fitting, chance()) {
+                Some((first, second)) => Some(less_busy(nth(first)?, nth(second)?)),
+                None => nth(0),
             }
-            // Another one: drawn from those that are left, then moved past the first.
-            let second = below((draw >> 32) as u32, fitting - 1)?;
-            let second = second + usize::from(second >= first);
-            let (a, b) = (nth(first)?, nth(second)?);
-            Some(if b.in_flight() < a.in_flight() { b } else { a })
         }
     }
+}
+
+fn less_busy<'a>(a: &'a Rc<Pool>, b: &'a Rc<Pool>) -> &'a Rc<Pool> {
+    if b.in_flight() < a.in_flight() { b } else { a }
+}
+
+/// Two different numbers below `bound`; `None` where there are no two.
+fn two_of(bound: usize, draw: u64) -> Option<(usize, usize)> {
+    let first = below(draw as u32, bound)?;
+    // Another one: drawn from those that are left, then moved past the first.
+    let second = below((draw >> 32) as u32, bound - 1)?;
+    Some((first, second + usize::from(second >= first)))
 }
 
 /// A number below `bound` from 32 random bits; `None` where there is none.
@@ -140,7 +154,11 @@ mod tests {
                 .map(|l| l.endpoint().id)
         };
         let ids: Vec<_> = version.endpoints.iter().map(|e| Some(e.id)).collect();
-        assert_eq!([turn(), turn(), turn()], [ids[0], ids[2], ids[0]]);
+        let turns = [turn(), turn(), turn(), turn()];
+        let (first, second) = (turns[0], turns[1]);
+        assert!(first != second && ids.contains(&first) && ids.contains(&second));
+        assert!(!turns.contains(&ids[1]));
+        assert_eq!(turns, [first, second, first, second]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Endpoint {
     pub protocol: config::Protocol,
     /// The origin of `ejected_until`.
     born: Instant,
-    /// The last word of the probes; true until they say no.
+    /// The last word of the probes; where they have not spoken, whether it is trusted without.
     probed_healthy: AtomicBool,
     /// Milliseconds since `born` until which it is ejected; 0 when it is not.
     ejected_until: AtomicU64,

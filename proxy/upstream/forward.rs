@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use super::connect::ConnectError;
-use super::pool::Link;
+use super::pool::{CutNotice, Link};
 use super::{Lease, Outbound};
 use crate::http1::framing::{BodyError, Piece};
 use crate::record::FailureKind;
@@ -86,12 +86,17 @@ pub async fn forward(
 pub struct Inflow {
     lease: Lease,
     http2: Option<Incoming>,
+    cut: Option<CutNotice>,
 }
 
 impl Inflow {
     /// The body of an answer whose head has come.
     pub fn new(lease: Lease, http2: Option<Incoming>) -> Self {
-        Self { lease, http2 }
+        Self {
+            lease,
+            http2,
+            cut: None,
+        }
     }
 
     /// The lease.
@@ -111,6 +116,22 @@ impl Inflow {
 
     /// The next frame.
     pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
+        let frame = self.poll_next(cx);
+        if frame.is_pending() && self.poll_cut(cx).is_ready() {
+            return Poll::Ready(Some(Err(FailureKind::Removed)));
+        }
+        frame
+    }
+
+    /// Ready where the endpoint has left the configuration and the time to finish is over.
+    pub fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.lease.poll_cut(&mut self.cut, cx)
+    }
+
+    fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
@@ -137,7 +158,7 @@ impl Inflow {
         })
     }
 
-    /// The connection, where the rest of the body is worth to be carried by the kernel.
+    /// The connection, where the rest of the body is long enough to go from socket to socket.
     pub fn source(&self) -> Option<(&TcpStream, u64)> {
         match self.lease.peek() {
             Link::Http1(connection) => connection.source(),

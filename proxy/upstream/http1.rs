@@ -20,7 +20,7 @@ use crate::http1::framing::{BodyError, Decoder, Piece};
 use crate::http1::head::{self, INTERIM_MOST};
 use crate::http1::inlet::Inlet;
 use crate::http1::outlet::Outlet;
-use crate::http1::pipe::WORTH;
+use crate::http1::relay::WORTH;
 use crate::http1::socket::Socket;
 use crate::record::FailureKind;
 
@@ -244,7 +244,8 @@ impl Http1 {
         }
     }
 
-    /// What is left of the answer's body, where the kernel can carry it: long, its length known, nothing of it here yet.
+    /// What is left of the answer's body, where it can go from socket to socket: long, its length known, nothing of it here
+    /// yet.
     pub fn source(&self) -> Option<(&TcpStream, u64)> {
         let clear = self.inlet.buffer.is_empty() && self.upload.is_none() && self.outlet.is_empty();
         self.rest_of_body()

@@ -9,7 +9,7 @@
 //! - [`http1`]: a connection that speaks HTTP/1.1
 //! - [`idle`]: a bound on silence
 //! - [`probe`]: asks endpoints on a schedule whether they are well
-//! - [`forward`]: one try: send, wait for the head, tell what failed; and the body that follows
+//! - [`mod@forward`]: one try: send, wait for the head, tell what failed; and the body that follows
 
 pub mod balance;
 pub mod body;

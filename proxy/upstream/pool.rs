@@ -3,13 +3,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
 use tidegate_config as config;
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::connect::{self, ConnectError, Place};
 use super::http1::Http1;
@@ -18,7 +21,7 @@ use crate::record::{VersionId, WorkerLedger};
 
 /// Requests of one worker that may wait for a connection to one endpoint; more are turned away at once.
 const WAITING: usize = 1024;
-/// A place freed by another worker is noticed within this.
+/// A place freed by another worker is noticed within this, by one of those who wait.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// All pools of one worker, by endpoint. They outlive snapshots: an edit that keeps an endpoint keeps its connections.
@@ -26,6 +29,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Pools {
     ledger: WorkerLedger,
     by_endpoint: RefCell<HashMap<u64, Rc<Pool>>>,
+    /// Of endpoints that are gone, as long as somebody uses them, and when that must end.
+    leaving: RefCell<Vec<(Instant, Weak<Pool>)>>,
 }
 
 impl Pools {
@@ -34,6 +39,7 @@ impl Pools {
         Self {
             ledger,
             by_endpoint: RefCell::default(),
+            leaving: RefCell::default(),
         }
     }
 
@@ -47,6 +53,8 @@ impl Pools {
                 ledger: self.ledger.clone(),
                 settings: Cell::new(version.pool),
                 closed: Cell::new(false),
+                is_cut: Cell::new(false),
+                cut: Arc::default(),
                 in_flight: Cell::new(0),
                 waiting: Cell::new(0),
                 freed: Notify::new(),
@@ -59,23 +67,36 @@ impl Pools {
         pool.clone()
     }
 
-    /// Forgets the pools of endpoints that are gone: idle connections close at once, busy ones after their request.
-    pub fn retain(&self, keep: impl Fn(u64) -> bool) {
+    /// Forgets the pools of endpoints that are gone: idle connections close at once, busy ones after their request, and
+    /// streams and tunnels over them at `end` whether they are through or not.
+    pub fn retain(&self, keep: impl Fn(u64) -> bool, end: Instant) {
+        let mut leaving = self.leaving.borrow_mut();
         self.by_endpoint.borrow_mut().retain(|id, pool| {
             let stays = keep(*id);
             if !stays {
                 pool.close();
+                leaving.push((end, Rc::downgrade(pool)));
             }
             stays
         });
     }
 
-    /// Closes connections that nobody has used for `pool.idle`.
+    /// Closes connections that nobody has used for `pool.idle`, and what has been leaving for long enough.
     pub fn sweep(&self, now: Instant) {
         self.by_endpoint
             .borrow()
             .values()
             .for_each(|pool| pool.sweep(now));
+        self.leaving.borrow_mut().retain(|(end, pool)| {
+            let Some(pool) = pool.upgrade() else {
+                return false;
+            };
+            let stays = now < *end;
+            if !stays {
+                pool.cut();
+            }
+            stays
+        });
     }
 }
 
@@ -89,6 +110,10 @@ pub struct Pool {
     settings: Cell<config::Pool>,
     /// The endpoint left the configuration: nothing is kept.
     closed: Cell<bool>,
+    /// Nothing goes on over it any more.
+    is_cut: Cell<bool>,
+    /// Told when that begins.
+    cut: Arc<Notify>,
     in_flight: Cell<usize>,
     waiting: Cell<usize>,
     /// A connection of this worker came back or ended.
@@ -183,6 +208,11 @@ impl Pool {
         self.shared.borrow_mut().clear();
     }
 
+    fn cut(&self) {
+        self.is_cut.set(true);
+        self.cut.notify_waiters();
+    }
+
     fn sweep(&self, now: Instant) {
         let limit = self.settings.get().idle;
         let mut idle = self.idle.borrow_mut();
@@ -239,7 +269,10 @@ impl Pool {
         let _waits = Waiting::new(&self.waiting);
         let end = tokio::time::Instant::now() + settings.connect;
         while tokio::time::Instant::now() < end {
-            let _ = tokio::time::timeout(ASK_AGAIN, self.freed.notified()).await;
+            // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
+            let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
+            let again = tokio::time::Instant::now() + ASK_AGAIN * waiting;
+            let _ = tokio::time::timeout_at(again.min(end), self.freed.notified()).await;
             if free() {
                 return Ok(None);
             }
@@ -301,6 +334,9 @@ pub struct Lease {
     link: Link,
     reused: bool,
 }
+
+/// Waits for [`Lease::poll_cut`].
+pub(super) type CutNotice = Pin<Box<OwnedNotified>>;
 
 /// What a lease goes over.
 #[derive(Debug)]
@@ -391,6 +427,24 @@ impl Lease {
             self.reused = false;
             return Ok(());
         }
+    }
+
+    /// Ready once the endpoint has left the configuration and what goes on over it has had its time.
+    pub async fn cut(&self) {
+        let told = self.pool.cut.notified();
+        if !self.pool.is_cut.get() {
+            told.await;
+        }
+    }
+
+    /// The same for who polls: `told` is kept between the calls, and made at the first one.
+    pub(super) fn poll_cut(&self, told: &mut Option<CutNotice>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.pool.is_cut.get() {
+            return Poll::Ready(());
+        }
+        told.get_or_insert_with(|| Box::pin(self.pool.cut.clone().notified_owned()))
+            .as_mut()
+            .poll(cx)
     }
 
     /// What it goes over.

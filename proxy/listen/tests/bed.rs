@@ -142,8 +142,8 @@ impl Bed {
             while let Ok((stream, from)) = socket.accept().await {
                 let connection = Connection {
                     gate: gate.clone(),
-                    listener: listener.clone(),
-                    pulse: pulses.add(listener.timeouts),
+                    terms: (&listener).into(),
+                    pulse: pulses.add(listener.timeouts, &Rc::default()),
                     leaving: Rc::new(Cell::new(false)),
                 };
                 let key = ListenerKey::of(&listener);

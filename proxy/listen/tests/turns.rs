@@ -203,3 +203,21 @@ fn a_tunnel_carries_what_came_early_and_ends_with_either_side() {
         }
     });
 }
+
+#[test]
+fn a_target_over_https_is_taken_from_whoever_may_have_ended_it() {
+    run(async {
+        let trusted = ", client_address: { from: x-forwarded-for, trusted_proxies: [127.0.0.0/8] }";
+        for (listener, status) in [("", "400"), (trusted, "200"), (", profile: sidecar", "200")] {
+            let bed = Bed::before(polite().await, listener, "", "").await;
+            let mut caller = bed.caller().await;
+            let ask = "GET https://a/app HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            say(&mut caller, ask).await;
+            let seen = rest(&mut caller).await;
+            assert!(
+                seen.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{listener}: {seen}"
+            );
+        }
+    });
+}
