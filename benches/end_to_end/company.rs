@@ -22,8 +22,8 @@ use tokio_tungstenite::tungstenite::Message;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Between two questions which edit is in force.
 const ASK_EVERY: Duration = Duration::from_millis(10);
-/// The longest that a message or an answer takes before the run has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that a message or an answer takes before the run has failed: longer than a busy machine stops anybody.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What `--edits` holds every edit to.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -34,7 +34,7 @@ pub(crate) struct Company {
     pub(crate) socket: SocketAddr,
     /// Where the stream's origin listens.
     pub(crate) calls: SocketAddr,
-    echoes: Arc<[AtomicU64; 2]>,
+    echoes: Arc<Echoes>,
     broken: Arc<OnceLock<String>>,
 }
 
@@ -84,7 +84,12 @@ impl Company {
 
     /// Messages echoed so far by WebSocket and stream.
     pub(crate) fn echoes(&self) -> [u64; 2] {
-        [0, 1].map(|at| self.echoes[at].load(Ordering::Relaxed))
+        [&self.echoes.sockets, &self.echoes.calls].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// The slowest of them, there and back.
+    pub(crate) fn longest_echo(&self) -> Duration {
+        Duration::from_nanos(self.echoes.longest.load(Ordering::Relaxed))
     }
 
     /// Runs this beside the load.
@@ -98,6 +103,23 @@ impl Company {
     /// Waits for what was spawned.
     pub(crate) fn result<T>(&self, of: tokio::task::JoinHandle<T>) -> Result<T, String> {
         self.handle.block_on(of).map_err(|error| error.to_string())
+    }
+}
+
+/// What the streams have carried.
+#[derive(Default)]
+struct Echoes {
+    sockets: AtomicU64,
+    calls: AtomicU64,
+    /// Nanoseconds.
+    longest: AtomicU64,
+}
+
+impl Echoes {
+    fn count(&self, of: &AtomicU64, sent: Instant) {
+        of.fetch_add(1, Ordering::Relaxed);
+        let took = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.longest.fetch_max(took, Ordering::Relaxed);
     }
 }
 
@@ -175,19 +197,20 @@ async fn echo_sockets(door: TcpListener) {
     }
 }
 
-async fn talk_over_socket(proxy: SocketAddr, echoes: Arc<[AtomicU64; 2]>) -> Trouble {
+async fn talk_over_socket(proxy: SocketAddr, echoes: Arc<Echoes>) -> Trouble {
     let talk = async {
         let stream = TcpStream::connect(proxy).await?;
         let (mut socket, _) = tokio_tungstenite::client_async("ws://edits/socket", stream).await?;
         loop {
-            let number = echoes[0].load(Ordering::Relaxed).to_string();
+            let sent = Instant::now();
+            let number = echoes.sockets.load(Ordering::Relaxed).to_string();
             socket.send(Message::text(number.clone())).await?;
             let echo = timeout(PATIENCE, socket.next()).await?;
             let echo = echo.ok_or("the WebSocket ended")??;
             if echo.to_text()? != number {
                 return Err::<(), Trouble>(format!("{echo:?} instead of {number}").into());
             }
-            echoes[0].fetch_add(1, Ordering::Relaxed);
+            echoes.count(&echoes.sockets, sent);
             sleep(PAUSE).await;
         }
     };
@@ -216,7 +239,7 @@ async fn echo_calls(door: TcpListener) {
     }
 }
 
-async fn talk_over_call(proxy: SocketAddr, echoes: Arc<[AtomicU64; 2]>) -> Trouble {
+async fn talk_over_call(proxy: SocketAddr, echoes: Arc<Echoes>) -> Trouble {
     let talk = async {
         let stream = TcpStream::connect(proxy).await?;
         let (client, connection) = h2::client::handshake(stream).await?;
@@ -228,7 +251,8 @@ async fn talk_over_call(proxy: SocketAddr, echoes: Arc<[AtomicU64; 2]>) -> Troub
         let (answer, mut out) = client.ready().await?.send_request(request, false)?;
         let mut messages = timeout(PATIENCE, answer).await??.into_body();
         loop {
-            let number = format!("{:08}", echoes[1].load(Ordering::Relaxed));
+            let sent = Instant::now();
+            let number = format!("{:08}", echoes.calls.load(Ordering::Relaxed));
             out.send_data(Bytes::from(number.clone()), false)?;
             let mut echo = Vec::new();
             while echo.len() < number.len() {
@@ -240,7 +264,7 @@ async fn talk_over_call(proxy: SocketAddr, echoes: Arc<[AtomicU64; 2]>) -> Troub
             if echo != number.as_bytes() {
                 return Err::<(), Trouble>("another echo than was sent".into());
             }
-            echoes[1].fetch_add(1, Ordering::Relaxed);
+            echoes.count(&echoes.calls, sent);
             sleep(PAUSE).await;
         }
     };

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::company::{self, Company};
 use crate::load::Bench;
-use crate::measure::{Cores, Priority, Spread, pin};
+use crate::measure::{Cores, Priority, Spread, busy_nanos, cpu_nanos, pin};
 use crate::peers::{Ready, Running};
 use crate::workload::MIXED;
 
@@ -32,6 +32,8 @@ pub(crate) struct Edits {
     pairs: Vec<Pair>,
     /// Messages that WebSocket and stream have carried, each opened once.
     echoes: [u64; 2],
+    /// The slowest of them.
+    longest_echo_ms: f64,
 }
 
 /// A stretch without edits and one with them.
@@ -52,6 +54,8 @@ struct Latency {
     p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
+    /// Share of both cores that work took which is neither the proxy's nor ours.
+    others: f64,
 }
 
 /// One process, and so many pairs.
@@ -95,10 +99,15 @@ pub(crate) fn measure(
         capacity,
         pairs: Vec::new(),
         echoes: [0; 2],
+        longest_echo_ms: 0.0,
     };
     let mut lasts = FIRST_STRETCH;
     for number in 0..pairs {
-        let quiet = |bench: &mut Bench| stretch_without(bench, &running, capacity, lasts);
+        let quiet = |bench: &mut Bench| {
+            let others = Others::from_now(&running, cores);
+            let without = stretch_without(bench, &running, capacity, lasts)?;
+            Ok::<_, String>(others.beside(without))
+        };
         // Whoever goes first changes.
         let before = if number.is_multiple_of(2) {
             Some(quiet(bench)?)
@@ -106,7 +115,9 @@ pub(crate) fn measure(
             None
         };
         let from = Instant::now();
+        let others = Others::from_now(&running, cores);
         let (with, mut took) = stretch_with(bench, &company, &running, capacity, &mut author)?;
+        let with = others.beside(with);
         let lasted = from.elapsed();
         let without = before.map_or_else(|| quiet(bench), Ok)?;
         lasts = lasted;
@@ -119,11 +130,12 @@ pub(crate) fn measure(
         };
         eprintln!("pair {}: {}", number + 1, pair.line());
         edits.pairs.push(pair);
+        if let Some(broken) = company.broken() {
+            return Err(format!("{broken}; it said: {}", running.last_words()));
+        }
     }
     edits.echoes = company.echoes();
-    if let Some(broken) = company.broken() {
-        return Err(format!("{broken}; it said: {}", running.last_words()));
-    }
+    edits.longest_echo_ms = company.longest_echo().as_secs_f64() * 1e3;
     Ok(edits)
 }
 
@@ -266,6 +278,42 @@ impl Latency {
             p99_ms: at(0.99),
             p999_ms: at(0.999),
             max_ms: at(1.0),
+            others: 0.0,
+        }
+    }
+}
+
+/// What else these cores do meanwhile.
+struct Others<'a> {
+    running: &'a Running,
+    cores: Cores,
+    from: Instant,
+    busy: u64,
+    known: u64,
+}
+
+impl<'a> Others<'a> {
+    fn from_now(running: &'a Running, cores: Cores) -> Self {
+        Self {
+            running,
+            cores,
+            from: Instant::now(),
+            busy: busy_nanos(cores),
+            known: Self::known(running),
+        }
+    }
+
+    fn known(running: &Running) -> u64 {
+        cpu_nanos(&[running.process(), std::process::id()])
+    }
+
+    fn beside(self, latency: Latency) -> Latency {
+        let busy = busy_nanos(self.cores).saturating_sub(self.busy);
+        let known = Self::known(self.running).saturating_sub(self.known);
+        let nanos = self.from.elapsed().as_nanos() as f64 * 2.0;
+        Latency {
+            others: busy.saturating_sub(known) as f64 / nanos,
+            ..latency
         }
     }
 }
@@ -279,7 +327,7 @@ impl Pair {
         let Self { without, with, .. } = self;
         format!(
             "p50 {:.2} → {:.2} ms, p99 {:.2} → {:.2} ms (× {:.2}), p99.9 {:.2} → {:.2} ms, longest {:.0} → {:.0} ms; {} answers; \
-             an edit in force after {:.0} ms, the slowest {:.0} ms",
+             an edit in force after {:.0} ms, the slowest {:.0} ms; others {:.0} → {:.0} %",
             without.p50_ms,
             with.p50_ms,
             without.p99_ms,
@@ -291,7 +339,9 @@ impl Pair {
             with.max_ms,
             with.answers,
             self.median_edit_ms,
-            self.slowest_edit_ms
+            self.slowest_edit_ms,
+            without.others * 100.0,
+            with.others * 100.0,
         )
     }
 }
@@ -315,8 +365,14 @@ pub(crate) fn text(edits: &Edits) -> String {
     let _ = writeln!(
         text,
         "p99 with edits ÷ without: median {:.2} [{:.2}–{:.2}]\n\
-         {answers} answers during edits: none failed, no connection was closed; one WebSocket and one stream carried {} and {} messages throughout",
-        ratio.median, ratio.lower, ratio.upper, edits.echoes[0], edits.echoes[1]
+         {answers} answers during edits: none failed, no connection was closed; one WebSocket and one stream carried {} and {} messages throughout, the slowest there and back in {:.0} ms\n\
+         others: share of both cores taken by other work; where it differs within a pair, measure again on a quiet machine",
+        ratio.median,
+        ratio.lower,
+        ratio.upper,
+        edits.echoes[0],
+        edits.echoes[1],
+        edits.longest_echo_ms
     );
     text
 }
