@@ -186,7 +186,16 @@ impl View {
 pub struct Viewer {
     cache: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
+    parting: RefCell<Vec<Parting>>,
     pools: Rc<Pools>,
+}
+
+/// A listener that an edit has removed: who came in by it is served as of the last view that knew it.
+#[derive(Debug)]
+struct Parting {
+    key: ListenerKey,
+    view: Rc<View>,
+    until: Instant,
 }
 
 impl Viewer {
@@ -196,6 +205,7 @@ impl Viewer {
         Self {
             cache: RefCell::new(Cache::new(live.0.clone())),
             view: RefCell::new(Rc::new(view)),
+            parting: RefCell::default(),
             pools,
         }
     }
@@ -206,11 +216,104 @@ impl Viewer {
         let current = cache.load();
         let mut view = self.view.borrow_mut();
         if !Arc::ptr_eq(current, &view.snapshot) {
-            *view = Rc::new(View::new(current.clone(), Some(&view), &self.pools));
-            let stay = view.snapshot.endpoints();
-            let end = Instant::now() + view.snapshot.config.runtime.drain.max;
+            let next = Rc::new(View::new(current.clone(), Some(&view), &self.pools));
+            let stay = next.snapshot.endpoints();
+            let end = Instant::now() + next.snapshot.config.runtime.drain.max;
             self.pools.retain(|endpoint| stay.contains(&endpoint), end);
+            self.part(&view, &next.snapshot, end);
+            *view = next;
         }
         view.clone()
+    }
+
+    /// What a request is answered by that came in by the listener `key`, and the listener's index in it: the view in
+    /// force or, where an edit has removed the listener, the last that knew it. `None` once its drain is over.
+    pub fn view_of(&self, key: &ListenerKey) -> Option<(Rc<View>, usize)> {
+        let view = self.view();
+        if let Some(at) = view.snapshot.listener_of(key) {
+            return Some((view, at));
+        }
+        let parting = self.parting.borrow();
+        let last = &parting.iter().find(|p| p.key == *key)?.view;
+        let at = last.snapshot.listener_of(key)?;
+        Some((last.clone(), at))
+    }
+
+    /// Lets go of views that served removed listeners whose drain is over.
+    pub fn sweep(&self, now: Instant) {
+        self.parting.borrow_mut().retain(|p| p.until > now);
+    }
+
+    fn part(&self, old: &Rc<View>, next: &Snapshot, until: Instant) {
+        let mut parting = self.parting.borrow_mut();
+        parting.retain(|p| next.listener_of(&p.key).is_none());
+        let keys = old.snapshot.config.listeners.iter().map(ListenerKey::of);
+        let gone = keys.filter(|key| next.listener_of(key).is_none());
+        parting.extend(gone.map(|key| Parting {
+            key,
+            view: old.clone(),
+            until,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::record::Ledger;
+
+    /// A snapshot that knows only listeners.
+    fn of(revision: u64, listeners: &[&str]) -> Snapshot {
+        let listeners = listeners
+            .iter()
+            .map(|at| format!("{{ name: 'on {at}', address: '{at}' }}"));
+        let text = format!(
+            "version: 1\nlisteners: [{}]\nroutes: [{{ name: r, respond: {{ status: 200 }} }}]\n",
+            listeners.collect::<Vec<_>>().join(", ")
+        );
+        let loaded = config::parse(text.as_bytes(), "test.yaml", Path::new("."));
+        let config = Arc::new(
+            loaded
+                .config
+                .unwrap_or_else(|| panic!("{:?}", loaded.problems)),
+        );
+        Snapshot {
+            revision,
+            table: Table::compile(&config, None),
+            services: Vec::new(),
+            routes: Vec::new(),
+            listeners: Vec::new(),
+            config,
+        }
+    }
+
+    #[test]
+    fn a_removed_listener_is_served_by_the_last_view_that_knew_it_until_its_drain_is_over() {
+        let (one, two) = ("127.0.0.1:80", "127.0.0.2:80");
+        let live = Live::new(of(1, &[one, two]));
+        let ledger = Ledger::new(1);
+        let viewer = Viewer::new(&live, Rc::new(Pools::new(ledger.worker(0))));
+        let key = ListenerKey::of(&live.current().config.listeners[1]);
+        let seen = || {
+            viewer
+                .view_of(&key)
+                .map(|(v, at)| (v.snapshot.revision, at))
+        };
+        assert_eq!(seen(), Some((1, 1)));
+        live.publish(of(2, &[two]));
+        assert_eq!(seen(), Some((2, 0)), "it is there, in another place");
+        for revision in [3, 4] {
+            live.publish(of(revision, &[one]));
+            assert_eq!(seen(), Some((2, 0)), "gone: as it was");
+        }
+        let now = Instant::now();
+        viewer.sweep(now);
+        assert_eq!(seen(), Some((2, 0)));
+        viewer.sweep(now + live.current().config.runtime.drain.max);
+        assert_eq!(seen(), None);
+        live.publish(of(5, &[one, two]));
+        assert_eq!(seen(), Some((5, 1)), "back again");
     }
 }

@@ -78,10 +78,17 @@ impl Gate {
     /// The walk of one request: who is asking, where to, there and back. A request that is turned away is answered too.
     pub async fn pass(&self, mut head: Parts, body: Inbound, peer: &Rc<Peer>) -> Response<Answer> {
         let started = Instant::now();
-        let view = self.viewer.view();
+        let known = self.viewer.view_of(&peer.listener);
+        let (view, at) = known.map_or_else(|| (self.viewer.view(), None), |(v, at)| (v, Some(at)));
         let is_head = head.method == Method::HEAD;
         let mut account = self.open(&head, peer, &view, started);
-        let passed = self.walk(&mut head, body, peer, &view, &mut account).await;
+        let passed = match at {
+            Some(at) => {
+                self.walk(&mut head, body, peer, &view, at, &mut account)
+                    .await
+            }
+            None => Err(Reason::Draining),
+        };
         let response = passed.unwrap_or_else(|reason| self.turn_away(reason, account, peer));
         recycle(std::mem::take(&mut head.headers));
         without_body(response, is_head)
@@ -105,11 +112,9 @@ impl Gate {
         body: Inbound,
         peer: &Rc<Peer>,
         view: &Rc<View>,
+        at: usize,
         account: &mut Account,
     ) -> Passed {
-        let Some(at) = view.snapshot.listener_of(&peer.listener) else {
-            return Err(Reason::Draining);
-        };
         let listener = &view.snapshot.config.listeners[at];
         let from = peer.address.ip();
         let client = client_address(from, &head.headers, &listener.client_address);
@@ -119,6 +124,7 @@ impl Gate {
         let passage = Passage {
             view,
             peer,
+            at,
             listener,
             client,
         };
@@ -383,8 +389,7 @@ impl Gate {
         if limit.is_some_and(|limit| known.is_some_and(|known| known > limit)) {
             return Err(Reason::BodyTooLarge);
         }
-        let stripped = passage.view.snapshot.listener_of(&passage.peer.listener);
-        let stripped = stripped.map(|at| passage.view.snapshot.listeners[at].stripped.clone());
+        let stripped = passage.view.snapshot.listeners[passage.at].stripped.clone();
         let idle = passage.listener.timeouts.body_idle;
         let stream = Outbound::stream(body, limit, idle, watch.clone(), stripped);
         let repeatable = rules.retry.is_some() && super::attempt::is_idempotent(&head.method);

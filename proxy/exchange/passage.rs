@@ -20,7 +20,9 @@ pub struct Passage<'a> {
     pub view: &'a Rc<View>,
     /// Who is at the other end.
     pub peer: &'a Rc<Peer>,
-    /// The listener that it came in by.
+    /// The listener that it came in by, as an index,
+    pub at: usize,
+    /// and as it is configured.
     pub listener: &'a config::Listener,
     /// The client's address.
     pub client: IpAddr,

@@ -95,9 +95,8 @@ impl Listener {
     }
 
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
-        let view = self.worker.gate.viewer().view();
-        // Gone by an edit, and this socket has not been told yet.
-        let Some(at) = view.snapshot.listener_of(&self.key) else {
+        // Also where an edit has removed the listener: the kernel has let the caller in.
+        let Some((view, at)) = self.worker.gate.viewer().view_of(&self.key) else {
             return;
         };
         let terms = Terms::from(&view.snapshot.config.listeners[at]);

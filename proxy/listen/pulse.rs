@@ -12,7 +12,7 @@ use crate::http1::wire::Signs;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
 pub const SWEEP: Duration = Duration::from_millis(250);
-/// How long a caller that has closed its sending side may wait for its answer. It may be a careful half-close, or
+/// How long a caller that has closed its sending side may wait for more of its answer. It may be a careful half-close, or
 /// somebody who is gone: only time tells them apart, and the version's work is wasted on the latter.
 const HALF_CLOSED: Duration = Duration::from_secs(2);
 
@@ -153,9 +153,11 @@ impl Pulse {
                 return Some(Order::Leave);
             }
         }
-        // A slow caller's socket is full whenever it is looked at: only one that takes nothing at all is stuck.
+        // A slow caller's socket is full whenever it is looked at: only one that takes nothing at all is stuck. And who
+        // takes its answer is there, even if it will send no more.
         if self.signs.taken.take() {
             self.stuck.set(None);
+            self.closed.set(None);
         }
         note(&self.stuck, &self.signs.stuck, now);
         note(&self.closed, &self.signs.closed, now);
@@ -397,6 +399,22 @@ mod tests {
         after(&pulses, start, 1);
         assert_eq!(pulse.take_order(), None);
         after(&pulses, start, 2);
+        assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
+    fn a_caller_that_will_send_no_more_gets_its_answer_to_the_end() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
+        let _request = pulse.request();
+        pulse.signs.closed.set(true);
+        for second in 0..60 {
+            pulse.signs.taken.set(true);
+            after(&pulses, start, second);
+            assert_eq!(pulse.take_order(), None, "after {second} s");
+        }
+        after(&pulses, start, 61);
         assert_eq!(pulse.take_order(), Some(Order::Abort));
     }
 }

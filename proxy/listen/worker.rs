@@ -88,6 +88,7 @@ impl Worker {
                     worker.pulses.sweep(now);
                     // Also lets go of connections to endpoints that an edit removed while no request came.
                     worker.gate.viewer().view();
+                    worker.gate.viewer().sweep(now);
                     pools.sweep(now);
                 }
                 command = commands.recv() => match command {

@@ -80,7 +80,7 @@ pub struct Upload {
     idle: Idle,
     watch: Rc<UploadWatch>,
     /// Trailers that do not go on, beside `NEVER_TRAILERS`.
-    stripped: Option<Arc<[HeaderName]>>,
+    stripped: Arc<[HeaderName]>,
 }
 
 /// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1).
@@ -200,7 +200,7 @@ impl Outbound {
         limit: Option<u64>,
         idle: Duration,
         watch: Rc<UploadWatch>,
-        stripped: Option<Arc<[HeaderName]>>,
+        stripped: Arc<[HeaderName]>,
     ) -> Self {
         let left = limit.unwrap_or(u64::MAX);
         Self::Stream(Box::new(Upload {
@@ -217,18 +217,16 @@ impl Upload {
     /// What may not stand in a head may not stand behind a body.
     fn strip(&self, trailers: &mut HeaderMap) {
         strip_trailers(trailers);
-        if let Some(stripped) = &self.stripped {
-            let own = |name: &HeaderName| {
-                let plain = name.as_str().replace('_', "-");
-                plain.starts_with("x-tidegate-")
-                    || plain.starts_with("x-forwarded-")
-                    || plain == "x-real-ip"
-                    || stripped.iter().any(|s| s.as_str() == plain)
-            };
-            let doomed: Vec<HeaderName> = trailers.keys().filter(|n| own(n)).cloned().collect();
-            for name in doomed {
-                trailers.remove(name);
-            }
+        let own = |name: &HeaderName| {
+            let plain = name.as_str().replace('_', "-");
+            plain.starts_with("x-tidegate-")
+                || plain.starts_with("x-forwarded-")
+                || plain == "x-real-ip"
+                || self.stripped.iter().any(|s| s.as_str() == plain)
+        };
+        let doomed: Vec<HeaderName> = trailers.keys().filter(|n| own(n)).cloned().collect();
+        for name in doomed {
+            trailers.remove(name);
         }
     }
 

@@ -350,8 +350,8 @@ impl Talk {
         }
     }
 
-    /// Until the connection closes, every answer is complete and a moment has passed, or the window ends.
-    pub(super) fn wait(&self, window: Duration, head: bool) {
+    /// Until the connection closes, all `answers` are complete and a moment has passed, or the window ends.
+    pub(super) fn wait(&self, window: Duration, answers: usize, head: bool) {
         let (mut end, start) = (Instant::now() + window, Instant::now());
         let (mut size, mut settled) = (0, false);
         while Instant::now() < end {
@@ -363,7 +363,8 @@ impl Talk {
                 size = now;
                 end = end.max(Instant::now() + AFTERMATH);
                 let parsed = parse(&self.now().0, false, head);
-                settled = !parsed.finals().is_empty() && parsed.parts.iter().all(|p| p.complete);
+                settled =
+                    parsed.finals().len() >= answers && parsed.parts.iter().all(|p| p.complete);
             }
             if settled && start.elapsed() > window.min(AFTERMATH) {
                 return;
@@ -410,6 +411,7 @@ fn talk(case: &Case, pace: Pace, address: SocketAddr, origin: &Origin) -> std::i
         } else {
             WINDOW
         },
+        case.expect.statuses.len().max(1),
         case.head,
     );
     if case.expect.must_close {

@@ -41,7 +41,7 @@ fn what_no_case_foresaw_is_still_well_formed_on_both_sides() {
                         return;
                     };
                     talk.send(&sent);
-                    talk.wait(WAIT, false);
+                    talk.wait(WAIT, 1, false);
                     let (heard, closed) = talk.now();
                     drop(talk);
                     let seen = origin.seen();

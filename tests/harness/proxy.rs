@@ -313,7 +313,7 @@ impl Proxy {
         self.in_force_after(before, start)
     }
 
-    /// Waits until a revision later than `before` is in force.
+    /// Waits until a revision later than `before` is in force, and the log says so.
     #[track_caller]
     pub fn in_force_after(&self, before: u64, start: Instant) -> Duration {
         eventually(
@@ -334,6 +334,14 @@ impl Proxy {
             took <= soon(EDIT),
             "an edit is in force within a second, this one took {took:?}"
         );
+        // Where listeners are is read from the log, whose lines come through a pipe.
+        eventually("the log tells of the edit", START, || {
+            let told = |entry: &Value| entry["revision"].as_u64().is_some_and(|r| r > before);
+            match self.entries().iter().any(told) {
+                true => Ok(()),
+                false => Err(self.log().join("\n")),
+            }
+        });
         took
     }
 

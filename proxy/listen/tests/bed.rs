@@ -35,6 +35,8 @@ pub(super) struct Bed {
     pub(super) address: SocketAddr,
     ledger: Arc<Ledger>,
     version: VersionId,
+    live: Live,
+    moved: Cell<Option<Snapshot>>,
     _log: AccessLog,
 }
 
@@ -105,20 +107,20 @@ impl Bed {
     ) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = socket.local_addr().expect("an address");
-        let text = format!(
-            "version: 1\nlisteners:\n  - {{ name: in, address: '{address}', protocols: [http/1.1, h2c]{listener} }}\n\
+        let text = |address: SocketAddr| {
+            format!(
+                "version: 1\nlisteners:\n  - {{ name: in, address: '{address}', protocols: [http/1.1, h2c]{listener} }}\n\
              services:\n  - {{ name: app, stable: v1, versions: [{{ name: v1, endpoints: ['{endpoint}'] }}]{service} }}\n\
              routes:\n  - {{ name: hello, match: {{ path: {{ exact: /hello }} }}, respond: {{ status: 200, body: hello }} }}\n  \
              - {{ name: app, match: {{ path: {{ prefix: /app }} }}, service: app, rules: [{{ to: v1 }}]{route} }}\n"
-        );
-        let loaded = config::parse(text.as_bytes(), "bed.yaml", Path::new("."));
-        let config = Arc::new(
-            loaded
-                .config
-                .unwrap_or_else(|| panic!("{:?}", loaded.problems)),
-        );
+            )
+        };
         let ledger = Ledger::new(1);
-        let snapshot = snapshot(config, &ledger);
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
+        let (snapshot, moved) = (
+            snapshot(config(&text(address)), &ledger),
+            snapshot(config(&text(elsewhere)), &ledger),
+        );
         let version = snapshot.services[0][0].id;
         let log = AccessLog::start(Arc::new(AtomicU64::new(0))).expect("a thread");
         let worker = ledger.worker(0);
@@ -129,6 +131,7 @@ impl Bed {
         let gate = Rc::new(Gate::new(viewer, worker, Log::new(log.pen()), left));
         let listener = live.current().config.listeners[0].clone();
         let id = ledger.listener("in");
+        let edited = live.clone();
         tokio::task::spawn_local(async move {
             let _leave = leave;
             let pulses = Rc::new(Pulses::new(Instant::now()));
@@ -156,8 +159,15 @@ impl Bed {
             address,
             ledger,
             version,
+            live: edited,
+            moved: Cell::new(Some(moved)),
             _log: log,
         }
+    }
+
+    /// An edit that takes the listener's address away; its socket has not been told yet.
+    pub(super) fn move_listener(&self) {
+        self.live.publish(self.moved.take().expect("moved once"));
     }
 
     /// A connection to it.
@@ -178,6 +188,15 @@ impl Bed {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+fn config(text: &str) -> Arc<config::Config> {
+    let loaded = config::parse(text.as_bytes(), "bed.yaml", Path::new("."));
+    Arc::new(
+        loaded
+            .config
+            .unwrap_or_else(|| panic!("{:?}", loaded.problems)),
+    )
 }
 
 fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {

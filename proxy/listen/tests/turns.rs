@@ -221,3 +221,20 @@ fn a_target_over_https_is_taken_from_whoever_may_have_ended_it() {
         }
     });
 }
+
+#[test]
+fn who_came_in_by_a_listener_that_an_edit_has_removed_is_served_as_before() {
+    run(async {
+        let bed = plain(polite().await).await;
+        let mut kept = bed.caller().await;
+        let ask = "GET /app HTTP/1.1\r\nHost: a\r\n\r\n";
+        say(&mut kept, ask).await;
+        assert!(read_until(&mut kept, "ok").await.contains(" 200 "));
+        bed.move_listener();
+        for caller in [&mut kept, &mut bed.caller().await] {
+            say(caller, ask).await;
+            let seen = read_until(caller, "ok").await;
+            assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
+        }
+    });
+}
