@@ -486,8 +486,9 @@ impl Drop for Proxy {
             let _ = self.child.wait();
         }
         let log = self.log();
-        let panicked: Vec<_> = log.iter().filter(|l| l.contains("panicked at")).collect();
-        assert!(panicked.is_empty(), "the proxy panicked: {panicked:#?}");
+        let is_fault = |l: &&String| l.contains("panicked at") || l.contains("has not ended");
+        let faults: Vec<_> = log.iter().filter(is_fault).collect();
+        assert!(faults.is_empty(), "a fault of the proxy: {faults:#?}");
         assert!(
             code == Some(self.exit) || self.left.and_then(|s| s.code()) == Some(self.exit),
             "a clean drain ends with {}, this one with {:?}; the log ends with {:#?}",
