@@ -42,8 +42,8 @@ pub struct Pulse {
     timeouts: ListenerTimeouts,
     signs: Rc<Signs>,
     requests: Cell<usize>,
-    /// Since when nothing has been under way.
-    idle: Cell<Instant>,
+    /// Since when nothing has been under way, as the sweeps saw it.
+    idle: Cell<Option<Instant>>,
     /// Since when a request's head has been coming, as the sweeps saw it.
     head: Cell<Option<Instant>>,
     /// Since when nothing could be written, likewise.
@@ -80,14 +80,13 @@ impl Clock {
 
 impl Pulse {
     fn new(clock: Rc<Clock>, timeouts: ListenerTimeouts, door: Rc<Door>) -> Self {
-        let now = clock.now();
         Self {
             clock,
             door,
             timeouts,
             signs: Rc::default(),
             requests: Cell::new(0),
-            idle: Cell::new(now),
+            idle: Cell::new(None),
             head: Cell::new(None),
             stuck: Cell::new(None),
             closed: Cell::new(None),
@@ -106,6 +105,7 @@ impl Pulse {
     pub fn request(self: &Rc<Self>) -> UnderWay {
         self.signs.bytes.set(false);
         self.head.set(None);
+        self.idle.set(None);
         self.requests.set(self.requests.get() + 1);
         UnderWay(self.clone())
     }
@@ -144,6 +144,8 @@ impl Pulse {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.requests.get() > 0;
+        let idle = (!busy).then(|| self.idle.get().unwrap_or(now));
+        self.idle.set(idle);
         if let Some((since, end)) = self.door.closed.get() {
             if now >= end {
                 return Some(Order::Abort);
@@ -168,22 +170,22 @@ impl Pulse {
         {
             return Some(Order::Abort);
         }
-        if busy {
+        let Some(idle) = idle else {
             // What comes now may be the next request's head: its time begins when this one has ended.
             return self
                 .closed
                 .get()
                 .filter(|since| lasted(*since, HALF_CLOSED))
                 .map(|_| Order::Abort);
-        }
+        };
         if let Some(told) = self.told.get() {
-            return lasted(told.max(self.idle.get()), LAST_WORDS).then_some(Order::Abort);
+            return lasted(told.max(idle), LAST_WORDS).then_some(Order::Abort);
         }
         note(&self.head, &self.signs.bytes, now);
         if let Some(since) = self.head.get() {
             return lasted(since, self.timeouts.header).then_some(Order::SlowHead);
         }
-        lasted(self.idle.get(), self.timeouts.idle).then_some(Order::Leave)
+        lasted(idle, self.timeouts.idle).then_some(Order::Leave)
     }
 }
 
@@ -204,7 +206,6 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let pulse = &self.0;
         pulse.requests.set(pulse.requests.get() - 1);
-        pulse.idle.set(pulse.clock.now());
     }
 }
 
@@ -280,13 +281,21 @@ mod tests {
             pulses.add(TIMEOUTS, &Rc::default()),
         );
         let request = busy.request();
+        after(&pulses, start, 1);
+        after(&pulses, start, 60);
+        assert_eq!(
+            idle.take_order(),
+            None,
+            "it may have come just before it was seen"
+        );
         after(&pulses, start, 61);
         assert_eq!(
             (idle.take_order(), busy.take_order()),
             (Some(Order::Leave), None)
         );
         drop(request);
-        after(&pulses, start, 120);
+        after(&pulses, start, 62);
+        after(&pulses, start, 121);
         assert_eq!(busy.take_order(), None, "idle only since the request ended");
         after(&pulses, start, 122);
         assert_eq!(busy.take_order(), Some(Order::Leave));
@@ -327,6 +336,7 @@ mod tests {
             pulses.add(TIMEOUTS, &Rc::default()),
         );
         let request = busy.request();
+        after(&pulses, start, 0);
         pulses.order(Order::Leave);
         assert_eq!(
             (idle.take_order(), busy.take_order()),
@@ -338,6 +348,7 @@ mod tests {
             (Some(Order::Abort), None)
         );
         drop(request);
+        after(&pulses, start, 4);
         after(&pulses, start, 6);
         assert_eq!(busy.take_order(), Some(Order::Abort));
     }
