@@ -161,7 +161,7 @@ impl Wire {
     /// Whether the caller has sent nothing that was not read, and has not closed.
     pub fn is_quiet(&self) -> bool {
         let inner = self.inner.borrow();
-        inner.inlet.buffer.is_empty() && inner.socket.is_quiet()
+        inner.inlet.buffer.is_empty() && inner.socket.is_empty()
     }
 
     /// Whether the caller waits for a word that it will not get: its body will never come.
