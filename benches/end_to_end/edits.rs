@@ -184,7 +184,8 @@ fn stretch_with(
     );
     let latencies = latencies
         .map_err(|trouble| format!("during edits: {trouble}; it said: {}", running.last_words()))?;
-    let took = company.result(editing.into_inner().expect("edits have begun"))??;
+    let took = company.result(editing.into_inner().expect("edits have begun"))?;
+    let took = took.map_err(|trouble| format!("{trouble}; it said: {}", running.last_words()))?;
     Ok((Latency::of(&latencies), took))
 }
 
