@@ -55,6 +55,8 @@ fn readiness_says_no_at_once_and_requests_are_taken_until_drain_min() {
     let mut proxy = Proxy::start(&site);
     let mut kept = proxy.connect();
     assert_eq!(kept.get("/", &[]).status, 200);
+    let mut http2 = H2Client::open(proxy.address("in"));
+    assert_eq!(http2.get("/", &[]).status, 200);
     let start = Instant::now();
     proxy.signal(Signal::TERM);
     eventually("readyz says 503", Duration::from_secs(1), || {
@@ -66,6 +68,17 @@ fn readiness_says_no_at_once_and_requests_are_taken_until_drain_min() {
         }
     });
     assert_eq!(proxy.ask("GET", "/healthz", "").status, 200, "it is alive");
+    for mut client in [http2, H2Client::open(proxy.address("in"))] {
+        assert_eq!(client.get("/", &[]).status, 200);
+        assert!(
+            client.closes_within(Duration::from_millis(600)),
+            "who asks over HTTP/2 is asked to go"
+        );
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(1400),
+        "before drain.min is over"
+    );
     while start.elapsed() < Duration::from_millis(1100) {
         assert_eq!(
             proxy.get("/", &[]).status,

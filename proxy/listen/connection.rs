@@ -157,9 +157,16 @@ impl Connection {
             .max_send_buf_size(H2_SEND_BUFFER)
             .keep_alive_interval(H2_PING_EVERY)
             .keep_alive_timeout(H2_PING_TIMEOUT);
+        let begun = service.begun.clone();
         let mut connection = builder.serve_connection(io, service);
+        let mut has_parted = false;
         let ended = poll_fn(|cx| {
             self.pulse.wake_with(cx.waker());
+            // What `Connection: close` is to an answer of HTTP/1.1.
+            if self.leaving.get() && begun.get() && !has_parted {
+                has_parted = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
             match self.pulse.take_order() {
                 Some(Order::Leave | Order::SlowHead) => {
                     Pin::new(&mut connection).graceful_shutdown()

@@ -45,7 +45,7 @@ pub enum Command {
         /// Becomes true when it is to close.
         close: watch::Receiver<bool>,
     },
-    /// Answers ask callers to close; HTTP/2 connections say that they go away.
+    /// Whoever asks for something is asked to close: by its answer, over HTTP/2 by GOAWAY.
     Leave,
     /// Idle connections close now, busy ones after their request.
     CloseIdle,
