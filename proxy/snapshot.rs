@@ -7,7 +7,7 @@
 pub mod edits;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -160,12 +160,14 @@ impl View {
     }
 
     fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, pools: &Pools) -> Self {
+        let known = old.map(|old| {
+            let versions = old.snapshot.services.iter().flatten().map(Arc::as_ptr);
+            let balancers = old.balancers.iter().flatten();
+            versions.zip(balancers).collect::<HashMap<_, _>>()
+        });
         let kept = |version: &Arc<Version>| {
-            let old = old?;
-            let at = old.snapshot.services.iter().zip(&old.balancers);
-            at.flat_map(|(versions, balancers)| versions.iter().zip(balancers))
-                .find(|(known, _)| Arc::ptr_eq(known, version))
-                .map(|(_, balancer)| balancer.clone())
+            let balancer = known.as_ref()?.get(&Arc::as_ptr(version))?;
+            Some(Rc::clone(balancer))
         };
         let balancer =
             |v: &Arc<Version>| kept(v).unwrap_or_else(|| Rc::new(Balancer::new(v, pools)));

@@ -71,11 +71,15 @@ fn versions(
     old: Option<&Snapshot>,
     ledger: &Ledger,
 ) -> Vec<Arc<Version>> {
-    let known = |name: &str| {
-        old.into_iter()
-            .flat_map(|old| old.services.iter().flatten())
-            .find(|version| version.service == service.name && version.name == name)
-    };
+    let is_of_it = |version: &Arc<Version>| version.service == service.name;
+    let old = old
+        .and_then(|old| {
+            old.services
+                .iter()
+                .find(|s| s.first().is_some_and(is_of_it))
+        })
+        .map_or(&[][..], |versions| versions);
+    let known = |name: &str| old.iter().find(|version| version.name == name);
     let version = |written: &config::Version| {
         let old = known(&written.name);
         let id = ledger.version(&service.name, &written.name);
