@@ -11,6 +11,7 @@ mod file;
 mod landmarks;
 mod listener;
 mod names;
+mod normal;
 mod place;
 mod problem;
 mod read;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use config::{AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Role, Runtime, Token};
 pub use listener::{AddressHeader, ClientAddress, Limits, Listener, ListenerTimeouts, Profile};
+pub use normal::{BadPath, normalise};
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use route::{
     Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,

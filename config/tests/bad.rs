@@ -317,6 +317,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "services: [{ name: app, stable: v1, versions: «[]» }]\n",
         "has no version",
     ),
+    ("T204", "routes: «[]»\n", "answered 404"),
     (
         "T204",
         "services: [{ name: app, stable: v1, versions: [{ name: v1, endpoints: «[]» }] }]\n",
@@ -500,6 +501,21 @@ const BAD: &[(&str, &str, &str)] = &[
         "write `/a`",
     ),
     (
+        "T311",
+        "routes: [{ service: app, match: { path: { prefix: «//a» } } }]\n",
+        "write one slash",
+    ),
+    (
+        "T311",
+        "routes: [{ service: app, match: { path: { exact: «/a/%2e%2E/b» } } }]\n",
+        "write the path without them",
+    ),
+    (
+        "T311",
+        "routes: [{ service: app, match: { path: { exact: «/a%zz» } } }]\n",
+        "two hexadecimal digits",
+    ),
+    (
         "T312",
         "routes: [{ name: x, redirect: { status: «200», port: 444 } }]\n",
         "301, 302",
@@ -603,7 +619,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     (
         "T902",
-        "routes: [{ service: app }, «{ service: app, name: b, match: { path: { prefix: / } } }»]\n",
+        "routes: [{ service: app }, «{ service: app, name: b }»]\n",
         "route \"app\" before it",
     ),
     (
