@@ -25,6 +25,16 @@ const BAD: &[(&str, &str, &str)] = &[
     ("T101", "a: 1\n«---»\nb: 2\n", "second document"),
     ("T101", "runtime: {}\n  «x: 1\n", "not YAML"),
     (
+        "T101",
+        "runtime:\n  workers: 2\n«\t»drain: {}\n",
+        "a tab in the indentation",
+    ),
+    (
+        "T101",
+        "runtime:\n«\t»workers: 2\n",
+        "a tab in the indentation",
+    ),
+    (
         "T102",
         "admin: { probes: \"127.0.0.1:1\" }\nruntime: {}\n«admin»: {}\n",
         "first in line 1",
