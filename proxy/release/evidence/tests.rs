@@ -332,7 +332,7 @@ fn counts_that_come_after_the_event_still_find() {
     };
     assert_eq!(
         reading.to_string(),
-        "4 users were hit on the candidate and 0 on stable (candidate 4 of 4 requests, stable 0 of 76); evidence 16965 (acts at \
+        "4 users were hit on the candidate and 0 on stable (candidate 4 of 4 requests, stable 0 of 76); evidence 16964 (acts at \
          4000)"
     );
     assert_eq!(reading.progress(), 1.0);
