@@ -32,7 +32,10 @@ const TABLES: [(&str, fn(u64), u64); 8] = [
 ];
 
 fn main() {
-    let mut words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let mut words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     if words.iter().any(|word| word == "--test") {
         // Only whether it runs.
         words = vec!["--runs".to_owned(), "1".to_owned()];
@@ -59,25 +62,41 @@ fn summary(mut values: Vec<u64>) -> String {
     }
     values.sort_unstable();
     let mean = values.iter().sum::<u64>() as f64 / values.len() as f64;
-    format!("{mean:.1}/{}", values[(values.len() * 95 / 100).min(values.len() - 1)])
+    format!(
+        "{mean:.1}/{}",
+        values[(values.len() * 95 / 100).min(values.len() - 1)]
+    )
 }
 
 fn sudden(runs: u64) {
-    println!("users hit by a total break after so many earlier events: mean/95 %, and the mean of a plain product");
+    println!(
+        "users hit by a total break after so many earlier events: mean/95 %, and the mean of a plain product"
+    );
     println!("| W | 0 | 100 | 1 000 | 10 000 | 100 000 |");
     for weight in [1.0, 5.0, 10.0, 25.0, 50.0, 75.0] {
         let mut row = format!("| {weight} %");
         for earlier in [0, 100, 1000, 10_000, 100_000] {
-            let runs = if earlier < 10_000 { runs } else { runs * 1000 / earlier }.max(1);
+            let runs = if earlier < 10_000 {
+                runs
+            } else {
+                runs * 1000 / earlier
+            }
+            .max(1);
             let mut chance = Chance::with_seed(SEED);
-            let hits = (0..runs)
-                .filter_map(|_| world::users_hit(percent(weight), earlier, f64::INFINITY, &mut chance));
+            let hits = (0..runs).filter_map(|_| {
+                world::users_hit(percent(weight), earlier, f64::INFINITY, &mut chance)
+            });
             row += &format!(" | {}", summary(hits.collect()));
             if earlier < 100_000 {
                 let plain: Vec<u64> = (0..runs.min(50))
-                    .map(|_| world::users_hit_by_plain_product(percent(weight), earlier, &mut chance))
+                    .map(|_| {
+                        world::users_hit_by_plain_product(percent(weight), earlier, &mut chance)
+                    })
                     .collect();
-                row += &format!(" ({:.0})", plain.iter().sum::<u64>() as f64 / plain.len() as f64);
+                row += &format!(
+                    " ({:.0})",
+                    plain.iter().sum::<u64>() as f64 / plain.len() as f64
+                );
             }
         }
         println!("{row} |");
@@ -85,7 +104,9 @@ fn sudden(runs: u64) {
 }
 
 fn moderate(runs: u64) {
-    println!("users hit where the candidate's users fail so many times as often: after no and after 1 000 earlier events");
+    println!(
+        "users hit where the candidate's users fail so many times as often: after no and after 1 000 earlier events"
+    );
     println!("| risk | 5 %: 0 | 1 000 | 25 %: 0 | 1 000 | 50 %: 0 | 1 000 |");
     for risk in [2.0, 1.61, 4.0, 2.2, 5.0, 4.14] {
         let mut row = format!("| {risk}");
@@ -109,7 +130,9 @@ fn exhaustion(runs: u64) {
         for weight in [5.0, 25.0, 50.0] {
             let mut chance = Chance::with_seed(SEED);
             let found: Vec<_> = (0..runs)
-                .filter_map(|_| world::break_after_exhaustion(users, percent(weight), rate, &mut chance))
+                .filter_map(|_| {
+                    world::break_after_exhaustion(users, percent(weight), rate, &mut chance)
+                })
                 .collect();
             row += &found_of(&found, runs);
         }
@@ -118,14 +141,22 @@ fn exhaustion(runs: u64) {
 }
 
 fn found_of(found: &[world::Found], runs: u64) -> String {
-    let n = found.len().max(1) as f64;
+    if found.is_empty() {
+        return " | 0".to_owned();
+    }
+    let n = found.len() as f64;
     let hits = found.iter().map(|f| f.hits as f64).sum::<f64>() / n;
     let epoch = found.iter().map(|f| f64::from(f.epoch)).sum::<f64>() / n;
-    format!(" | {:.2} ({hits:.1}, {epoch:.1})", found.len() as f64 / runs as f64)
+    format!(
+        " | {:.2} ({hits:.1}, {epoch:.1})",
+        found.len() as f64 / runs as f64
+    )
 }
 
 fn better(runs: u64) {
-    println!("rolled back after an hour in which stable hurt a share of users: share (mean hits, mean epoch)");
+    println!(
+        "rolled back after up to an hour in which stable hurt a share of users: share (mean hits, mean epoch)"
+    );
     println!("| then | W | 5 % hurt | 20 % | 50 % |");
     for then in [Then::OutageOfTheSame, Then::OutageOfAll, Then::Break] {
         for weight in WEIGHTS {
@@ -143,7 +174,9 @@ fn better(runs: u64) {
 }
 
 fn slow(runs: u64) {
-    println!("found to be slower within 20 minutes: share, and of those mean seconds and users hit");
+    println!(
+        "found to be slower within 20 minutes: share, and of those mean seconds and users hit"
+    );
     println!("| W | times 1 | times 1.3 | times 2 |");
     for weight in [5.0, 25.0, 50.0] {
         let mut row = format!("| {weight} %");
@@ -152,7 +185,11 @@ fn slow(runs: u64) {
             let found: Vec<_> = (0..runs)
                 .filter_map(|_| world::slower(percent(weight), factor, &mut chance))
                 .collect();
-            let n = found.len().max(1) as f64;
+            if found.is_empty() {
+                row += " | 0";
+                continue;
+            }
+            let n = found.len() as f64;
             let seconds = found.iter().map(|f| f.0.as_secs_f64()).sum::<f64>() / n;
             let hits = found.iter().map(|f| f.1 as f64).sum::<f64>() / n;
             let share = found.len() as f64 / runs as f64;
@@ -170,8 +207,9 @@ fn traffic(runs: u64) {
         for (base, quiet) in [(0.0, 0), (0.0, 600), (0.001, 600)] {
             let mut chance = Chance::with_seed(SEED);
             let quiet = Duration::from_secs(quiet);
-            let hits = (0..runs)
-                .map(|_| world::hits_at_a_thousand_a_second(percent(weight), base, quiet, &mut chance));
+            let hits = (0..runs).map(|_| {
+                world::hits_at_a_thousand_a_second(percent(weight), base, quiet, &mut chance)
+            });
             row += &format!(" | {}", summary(hits.collect()));
         }
         println!("{row} |");
@@ -179,7 +217,9 @@ fn traffic(runs: u64) {
 }
 
 fn harmless(runs: u64) {
-    println!("{runs} rollouts of a harmless candidate: share with E/(d(d+1)) ever at least c (allowed: 1/c)");
+    println!(
+        "{runs} rollouts of a harmless candidate: share with E/(d(d+1)) ever at least c (allowed: 1/c)"
+    );
     println!("| users | 20 | 100 | 1 000 | 2 000 | rolled back | events a rollout |");
     for users in [600, 60, 12] {
         let mut chance = Chance::with_seed(SEED);
@@ -202,5 +242,7 @@ fn cost(events: u64) {
     let started = Instant::now();
     let found = world::users_hit(percent(50.0), events, f64::INFINITY, &mut chance);
     let each = started.elapsed().as_nanos() / u128::from(events.max(1));
-    println!("{each} ns an event of a new user, over {events} of them ({found:?} users were hit at the end)");
+    println!(
+        "{each} ns an event of a new user, over {events} of them ({found:?} users were hit at the end)"
+    );
 }

@@ -126,8 +126,8 @@ pub struct Found {
     pub epoch: u32,
 }
 
-/// `users` fail with probability `rate` in every minute of a day; then every user of the candidate fails, in a random
-/// order, within a minute.
+/// `users` fail with probability `rate` in every minute of a day; then every request of a user of the candidate fails, once
+/// a minute, for twenty minutes.
 pub fn break_after_exhaustion(
     users: u64,
     weight: Share,
@@ -147,14 +147,22 @@ pub fn break_after_exhaustion(
             }
         }
     }
-    let mut order: Vec<u64> = (0..users).filter(|user| on_candidate(*user)).collect();
-    chance.shuffle(&mut order);
-    for (n, user) in order.into_iter().enumerate() {
-        let at = Duration::from_secs(DAY * 60);
-        let epoch = comparison.reading().epoch;
-        if is_worse(comparison.event(&event(user, weight, Arm::Candidate, at))) {
-            let hits = n as u64 + 1;
-            return Some(Found { hits, epoch });
+    // Everybody comes once a minute; those on stable fail as before.
+    let mut order: Vec<u64> = (0..users).collect();
+    let mut hit = vec![false; users as usize];
+    for minute in DAY..DAY + 20 {
+        chance.shuffle(&mut order);
+        for (n, &user) in order.iter().enumerate() {
+            if !on_candidate(user) && chance.f64() >= rate {
+                continue;
+            }
+            hit[user as usize] |= on_candidate(user);
+            let at = Duration::from_secs(minute * 60 + n as u64 * 60 / users);
+            let epoch = comparison.reading().epoch;
+            if is_worse(comparison.event(&event(user, weight, arm(on_candidate(user)), at))) {
+                let hits = hit.iter().filter(|hit| **hit).count() as u64;
+                return Some(Found { hits, epoch });
+            }
         }
     }
     None
@@ -162,7 +170,7 @@ pub fn break_after_exhaustion(
 
 // ── A candidate that was better, and then shares an outage, or breaks ────────────────────────────────────────────────
 
-/// What comes after the hour in which the candidate was better.
+/// What comes after the time in which the candidate was better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// An outage meets those whom stable had hurt, on both versions alike.
@@ -173,8 +181,9 @@ pub enum Then {
     Break,
 }
 
-/// Of 8 000 users stable hurts a share for an hour, the candidate none. Whether the candidate is rolled back in the ten
-/// minutes that follow, and how many of its users were hit by then. How often the hurt users come is drawn for each run.
+/// Of 8 000 users stable hurts a share for up to an hour, the candidate none. Whether the candidate is rolled back in the
+/// ten minutes that follow, and how many of its users were hit by then. For how long stable hurts, and how often the hurt
+/// users come, is drawn for each run.
 pub fn after_better(weight: Share, hurt: f64, then: Then, chance: &mut Chance) -> Option<Found> {
     const USERS: u64 = 8_000;
     let mut comparison = errors();
@@ -184,8 +193,9 @@ pub fn after_better(weight: Share, hurt: f64, then: Then, chance: &mut Chance) -
     let calm = 0.02 + 0.3 * chance.f64(); // failures of a hurt user in a minute
     let storm = 0.1 + chance.f64(); // failures of a user in a minute of the outage
     let mut hit = vec![false; USERS as usize];
-    for minute in 0..70_u64 {
-        let is_after = minute >= 60;
+    let better = chance.u64(5..=60); // minutes
+    for minute in 0..better + 10 {
+        let is_after = minute >= better;
         let (users, rate) = match then {
             Then::OutageOfAll if is_after => (USERS, storm),
             Then::OutageOfTheSame if is_after => (hurt, storm),
@@ -312,7 +322,11 @@ pub fn harmless_rollout(users: usize, chance: &mut Chance) -> Harmless {
                 continue;
             }
             // A user who fails tries again, and again; each try may fail.
-            let tries = 1 + if chance.u64(..4) == 0 { chance.u64(..20) } else { 0 };
+            let tries = 1 + if chance.u64(..4) == 0 {
+                chance.u64(..20)
+            } else {
+                0
+            };
             let second = minute * 60 + chance.u64(..60);
             for n in 0..tries {
                 let at = Duration::from_secs(second + n);
@@ -322,7 +336,11 @@ pub fn harmless_rollout(users: usize, chance: &mut Chance) -> Harmless {
                 let epoch = f64::from(reading.epoch);
                 highest = highest.max(reading.evidence / (epoch * (epoch + 1.0)));
                 if is_worse(found) {
-                    return Harmless { rolled_back: true, highest, events };
+                    return Harmless {
+                        rolled_back: true,
+                        highest,
+                        events,
+                    };
                 }
             }
         }
@@ -331,7 +349,11 @@ pub fn harmless_rollout(users: usize, chance: &mut Chance) -> Harmless {
             (stage, stage_since, on_candidate) = (stage + 1, minute, 0.0);
         }
     }
-    Harmless { rolled_back: false, highest, events }
+    Harmless {
+        rolled_back: false,
+        highest,
+        events,
+    }
 }
 
 // ── The whole evidence at a thousand requests a second ───────────────────────────────────────────────────────────────
@@ -356,7 +378,10 @@ pub fn hits_at_a_thousand_a_second(
         let is_candidate = slots[user as usize] < weight.percent();
         let is_broken = is_candidate && at >= quiet;
         let fails = is_broken || chance.f64() < base;
-        let served = Served { requests: 1, bad: u64::from(fails) };
+        let served = Served {
+            requests: 1,
+            bad: u64::from(fails),
+        };
         if is_candidate {
             counts.candidate += served;
         } else {
@@ -395,7 +420,11 @@ pub fn slower(weight: Share, factor: f64, chance: &mut Chance) -> Option<(Durati
         let (slot, pace) = users[user as usize];
         let is_candidate = slot < weight.percent();
         let drift = 1.0 + 0.3 * (n as f64 / 600_000.0).sin();
-        let slowed = if is_candidate && n >= BREAK { factor } else { 1.0 };
+        let slowed = if is_candidate && n >= BREAK {
+            factor
+        } else {
+            1.0
+        };
         let time = Duration::from_secs_f64(pace * (bell(chance) / 2.0).exp() * drift * slowed);
         if evidence.pace().is_slow(time) {
             hit[user as usize] |= is_candidate && n >= BREAK;
