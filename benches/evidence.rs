@@ -19,8 +19,10 @@ use world::{Chance, Then, percent};
 const SEED: u64 = 0x7469_6465;
 const WEIGHTS: [f64; 4] = [1.0, 5.0, 25.0, 50.0];
 
-/// The tables by name, each with the number of runs a cell that it needs.
-const TABLES: [(&str, fn(u64), u64); 8] = [
+/// Its name, what draws it, and the number of runs a cell that it needs.
+type Table = (&'static str, fn(u64), u64);
+
+const TABLES: [Table; 8] = [
     ("sudden", sudden, 2000),
     ("moderate", moderate, 500),
     ("exhaustion", exhaustion, 100),

@@ -54,7 +54,8 @@ fn feed(comparison: &mut Comparison, events: &[(u32, u8)]) -> Vec<f64> {
 #[rustfmt::skip]
 #[test]
 fn the_reference_vectors_hold() {
-    let cases: [(&[(u32, u8)], &[f64]); 5] = [
+    type Vector = (&'static [(u32, u8)], &'static [f64]);
+    let cases: [Vector; 5] = [
         (&[(5000, 1); 6],
          &[0.643524995146, 1.77827842491, 2.98956292375, 4.22953587598, 5.48348610363, 6.74590704303]),
         (&[(5000, 0), (5000, 0), (5000, 0), (5000, 0), (5000, 1), (5000, 1), (5000, 1), (5000, 1)],
