@@ -247,12 +247,13 @@ struct User {
 }
 
 impl User {
-    fn new(key: u64, chance: &mut Chance) -> Self {
+    /// `unevenness` is how much the frailties of users differ: the standard deviation of their logarithm.
+    fn new(key: u64, unevenness: f64, chance: &mut Chance) -> Self {
         Self {
             key,
             slot: chance.f64() * 100.0,
             activity: 0.2 * (1.0 - chance.f64()).powf(-1.0 / 1.2).min(500.0),
-            frailty: bell(chance).exp(),
+            frailty: (unevenness * bell(chance)).exp(),
         }
     }
 }
@@ -272,7 +273,10 @@ pub fn harmless_rollout(users: usize, chance: &mut Chance) -> Harmless {
     const STAGES: [f64; 5] = [1.0, 5.0, 25.0, 50.0, 100.0];
     let minutes = 60 * chance.u64(12..=24);
     let base = 0.0003 * 100_f64.powf(chance.f64()); // 0.03 % to 3 %
-    let mut people: Vec<User> = (0..users).map(|n| User::new(n as u64, chance)).collect();
+    let unevenness = 3.0 * chance.f64();
+    let mut people: Vec<User> = (0..users)
+        .map(|n| User::new(n as u64, unevenness, chance))
+        .collect();
     let mut next_key = users as u64;
     let outages: Vec<Outage> = (0..chance.u64(0..6))
         .map(|_| {
@@ -293,7 +297,7 @@ pub fn harmless_rollout(users: usize, chance: &mut Chance) -> Harmless {
             // Churn: some leave for good, others come.
             for user in &mut people {
                 if chance.f64() < 0.02 {
-                    *user = User::new(next_key, chance);
+                    *user = User::new(next_key, unevenness, chance);
                     next_key += 1;
                 }
             }
