@@ -34,12 +34,11 @@ const TABLES: [Table; 8] = [
 ];
 
 fn main() {
-    let mut words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .collect();
-    if words.iter().any(|word| word == "--test") {
-        // Only whether it runs.
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let is_bench = words.iter().any(|word| word == "--bench");
+    words.retain(|word| word != "--bench");
+    if !is_bench || words.iter().any(|word| word == "--test") {
+        // Among the tests only whether it runs.
         words = vec!["--runs".to_owned(), "1".to_owned()];
     }
     let mut runs = None;

@@ -25,8 +25,8 @@ const PAIRS: u32 = 64;
 /// No epoch that ends by repeats is shorter.
 const LEAST_EPOCH: Duration = Duration::from_secs(600);
 
-/// The comparison of candidate and stable by one metric. Its memory is bounded: some hundred bytes, and at most 262 144
-/// units.
+/// The comparison of candidate and stable by one metric. Its memory is bounded: some hundred bytes, and up to 9 MB for at
+/// most 262 144 units that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// What all epochs together may spend.
