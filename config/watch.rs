@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,12 +160,9 @@ impl Watch {
 
     async fn read(&self) -> Loaded {
         let path = self.path.clone();
-        let read = off_thread(move || {
-            load_by(&path, Reader::of_files())
-                .unwrap_or_else(|error| Loaded::unreadable(&path, &error))
-        })
-        .await;
-        read.unwrap_or_else(|fault| Loaded::unreadable(&self.path, &fault))
+        off_thread(move || read_by(&path, load_by))
+            .await
+            .unwrap_or_else(|fault| Loaded::unreadable(&self.path, &fault, Reader::of_files()))
     }
 
     fn accept(&mut self, loaded: &Loaded) {
@@ -184,6 +182,19 @@ impl Watch {
     fn looked(&mut self) {
         self.due = None;
         self.next_poll = Instant::now() + self.pace.poll;
+    }
+}
+
+/// Reads the file by `load`. A fault of it is told of what it had read by then, and again once that has changed.
+pub(crate) fn read_by(
+    path: &Path,
+    load: impl FnOnce(&Path, &mut Reader) -> io::Result<Loaded>,
+) -> Loaded {
+    let mut reader = Reader::of_files();
+    match catch_unwind(AssertUnwindSafe(|| load(path, &mut reader))) {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(error)) => Loaded::unreadable(path, &error, reader),
+        Err(panic) => Loaded::faulty(path, &*panic, reader),
     }
 }
 
