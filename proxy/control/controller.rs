@@ -228,7 +228,7 @@ impl<D: Doors> Controller<D> {
             self.live.current(),
             self.standing.path().to_owned(),
         );
-        let compiled = tokio::task::spawn_blocking(move || {
+        self.beside(move || {
             keep_database(&mut config, &old.config);
             let config = Arc::new(config);
             let regions =
@@ -240,10 +240,26 @@ impl<D: Doors> Controller<D> {
                 Some(&old),
                 &ledger,
             ))
-        });
-        compiled
+        })
+        .await
+    }
+
+    /// Does a part of an edit on another thread. A panic there refuses the edit.
+    async fn beside<T: Send + 'static>(
+        &self,
+        part: impl FnOnce() -> Result<T, Vec<Problem>> + Send + 'static,
+    ) -> Result<T, Vec<Problem>> {
+        tokio::task::spawn_blocking(part)
             .await
-            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+            .unwrap_or_else(|error| {
+                let fault = error
+                    .try_into_panic()
+                    .unwrap_or_else(|error| Box::new(error.to_string()));
+                Err(vec![Problem::of_fault(
+                    self.standing.path().to_owned(),
+                    &*fault,
+                )])
+            })
     }
 
     fn probe_door(&self, wanted: &Config) -> Result<ProbeDoor, Box<Problem>> {
