@@ -332,3 +332,31 @@ async fn a_fault_of_the_loader_is_told_once_and_the_edit_after_it_is_noticed() {
     fs::write(&path, text(2)).unwrap();
     edited.comes_to(2).await;
 }
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nobody_else_and_no_edit_is_lost() {
+    let mut edited = Edited::new(EVENTS);
+    let hangs = edited.watch.hang();
+    for _ in 0..3 {
+        // Time passes only where the thread is free.
+        let told = tokio::time::timeout(Duration::from_millis(20), edited.watch.next()).await;
+        assert!(told.is_err(), "nothing is told of a disk that hangs");
+    }
+    fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
+    drop(hangs);
+    edited.comes_to(2).await;
+}
+
+#[tokio::test]
+async fn a_forced_read_does_not_wait_for_a_look_that_hangs() {
+    let mut edited = Edited::new(EVENTS);
+    let hangs = edited.watch.hang();
+    let told = tokio::time::timeout(Duration::from_millis(20), edited.watch.next()).await;
+    assert!(told.is_err());
+    fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
+    let forced = tokio::time::timeout(PATIENCE, edited.watch.reload()).await;
+    assert_eq!(weight_of(&forced.expect("the file can be read")), Some(2));
+    fs::write(edited.path("tidegate.yaml"), text(3)).unwrap();
+    edited.comes_to(3).await;
+    drop(hangs);
+}
