@@ -41,6 +41,7 @@ pub use service::{
 pub use units::Share;
 pub use watch::{Pace, Watch};
 
+use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -65,24 +66,31 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What stands for a file that is not there: one problem, and no configuration.
-    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
-        let mut reader = Reader::of_files();
-        // Its state is remembered, so that the file is noticed when it comes back.
-        let _ = reader.read(path, MAX_FILE);
+    /// What stands for a file that cannot be read: one problem, and no configuration.
+    pub(crate) fn unreadable(path: &Path, error: &io::Error, reader: Reader) -> Self {
         let message = format!("cannot read the file: {}", read::told(error));
         let hint =
             "put it back, or let this process read it; what was loaded before stays in force";
-        Self::new(
-            None,
-            vec![Problem::of_file("T401", path.to_owned(), &message, hint)],
-            reader,
-        )
+        let problem = Problem::of_file("T401", path.to_owned(), &message, hint);
+        Self::refused(path, error, problem, reader)
     }
 
-    fn new(config: Option<Config>, problems: Vec<Problem>, reader: Reader) -> Self {
+    /// What stands for a file whose reading ended in a panic.
+    pub(crate) fn faulty(path: &Path, panic: &(dyn Any + Send), reader: Reader) -> Self {
+        let problem = Problem::of_fault(path.to_owned(), panic);
+        Self::refused(path, &io::Error::other("a fault"), problem, reader)
+    }
+
+    /// What counts is what `reader` saw when it failed, so that the file is noticed when it comes back. It is not
+    /// looked at again: it may be back already, and whoever remembered that would never load it.
+    fn refused(path: &Path, error: &io::Error, problem: Problem, mut reader: Reader) -> Self {
+        reader.failed(path, MAX_FILE, error);
+        Self::new(None, vec![problem], &reader)
+    }
+
+    fn new(config: Option<Config>, problems: Vec<Problem>, reader: &Reader) -> Self {
         let fingerprint = reader.fingerprint();
-        let dependencies = reader.into_dependencies();
+        let dependencies = reader.dependencies();
         let files = dependencies
             .iter()
             .filter_map(|dependency| match dependency {
@@ -110,10 +118,11 @@ impl Loaded {
 /// # Errors
 /// Only where the file itself cannot be read; everything else is a [`Problem`].
 pub fn load(path: &Path) -> io::Result<Loaded> {
-    load_by(path, Reader::default())
+    load_by(path, &mut Reader::default())
 }
 
-fn load_by(path: &Path, mut reader: Reader) -> io::Result<Loaded> {
+/// [`load`] by a reader that its caller keeps: after a failure it tells what was seen.
+fn load_by(path: &Path, reader: &mut Reader) -> io::Result<Loaded> {
     let bytes = match reader.read(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -135,7 +144,7 @@ fn load_by(path: &Path, mut reader: Reader) -> io::Result<Loaded> {
 /// Checks a text that was read elsewhere, from standard input for example. Problems call it `name`; relative paths
 /// are relative to `folder`.
 pub fn parse(text: &[u8], name: &str, folder: &Path) -> Loaded {
-    assemble(Path::new(name), text, folder, Reader::default())
+    assemble(Path::new(name), text, folder, &mut Reader::default())
 }
 
 /// The file's JSON Schema, draft 2020-12, for editors.
@@ -143,11 +152,11 @@ pub fn schema() -> serde_json::Value {
     file::schema().clone()
 }
 
-fn assemble(name: &Path, bytes: &[u8], folder: &Path, mut reader: Reader) -> Loaded {
+fn assemble(name: &Path, bytes: &[u8], folder: &Path, reader: &mut Reader) -> Loaded {
     let mut problems = Problems::default();
-    let (parts, names) = read::parts(name, bytes, folder, &mut reader, &mut problems);
+    let (parts, names) = read::parts(name, bytes, folder, reader, &mut problems);
     let landmarks = parts.as_deref().map(Landmarks::of).unwrap_or_default();
-    let config = parts.map(|parts| check::check(&parts, &mut reader, &mut problems));
+    let config = parts.map(|parts| check::check(&parts, reader, &mut problems));
     let config = config.filter(|_| !problems.has_errors());
     Loaded {
         landmarks,
