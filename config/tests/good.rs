@@ -427,7 +427,7 @@ fn a_path_is_the_same_however_it_is_spelt() {
         );
         let config = good(&text);
         assert!(
-            matches!(&config.routes[0].matches.path, Some(crate::PathMatch::Exact(path)) if path == normal),
+            matches!(&config.routes[0].matches.path, Some(PathMatch::Exact(path)) if path == normal),
             "{written}: {:?}",
             config.routes[0].matches.path
         );
@@ -440,6 +440,6 @@ fn an_address_has_one_text() {
         format!("{HEAD}routes: [{{ service: app, match: {{ hosts: ['[2001:DB8:0::1]'] }} }}]\n");
     let config = good(&text);
     assert!(
-        matches!(&config.routes[0].matches.hosts[..], [crate::HostPattern::Exact(host)] if host == "[2001:db8::1]")
+        matches!(&config.routes[0].matches.hosts[..], [HostPattern::Exact(host)] if host == "[2001:db8::1]")
     );
 }
