@@ -17,6 +17,7 @@
 //! | 2 | [`upstream`] | how bytes go out: versions, endpoints, pools, tries, probes |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
+//! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
 //!
 //! Below them is the crate `tidegate-config`: from the bytes of a file to checked values. `exchange` and `listen` never
 //! import `control`: the request path does not know who writes.
@@ -64,6 +65,7 @@
 pub mod app;
 pub mod command;
 pub mod control;
+pub mod descriptors;
 pub mod exchange;
 pub mod http1;
 pub mod listen;

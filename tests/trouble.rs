@@ -1,10 +1,11 @@
 //! When the machine runs out of something the proxy says so, goes on, and recovers by itself.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Launch, Proxy, Signal, Site, eventually, until};
+use crate::harness::{Backend, Conn, Launch, Proxy, Signal, Site, eventually, soon, until};
 
 fn one() -> (Backend, Site) {
     let v1 = Backend::start("v1");
@@ -27,7 +28,7 @@ fn without_file_descriptors_new_connections_wait_and_open_ones_go_on() {
             Err(_) => break,
         }
     }
-    until("it has run out", || proxy.descriptors() >= 70);
+    until("it has run out", || proxy.descriptors() >= 64);
     let busy = processor_time(&proxy);
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(800) {
@@ -66,6 +67,47 @@ fn without_file_descriptors_new_connections_wait_and_open_ones_go_on() {
         "and does not fill the log: {} lines",
         proxy.log().len()
     );
+}
+
+/// Connections that hold every descriptor that connections may have.
+fn crowd(address: SocketAddr) -> Vec<Conn> {
+    // The kernel accepts for the proxy, so that all of these connect.
+    let crowd = (0..90).map(|_| {
+        let mut conn = Conn::open(address);
+        conn.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+        conn
+    });
+    crowd.collect()
+}
+
+#[test]
+fn without_file_descriptors_for_callers_probes_are_answered_and_edits_come_into_force() {
+    let (v1, site) = one();
+    let proxy = Launch::new(&site).after("ulimit -n 64").start();
+    let _crowd = crowd(proxy.address("in"));
+    proxy.logs(&["cannot accept connections"]);
+    for path in ["/readyz", "/healthz", "/metrics", "/api/v1/config"] {
+        let start = Instant::now();
+        assert_eq!(proxy.ask("GET", path, "").status, 200);
+        let took = start.elapsed();
+        assert!(took < soon(Duration::from_secs(1)), "{path} took {took:?}");
+    }
+    proxy.edit(&Site::of(&[("v2", v1.endpoint())]));
+    let more = "[{ name: in, address: \"127.0.0.1:0\" }, { name: more, address: \"127.0.0.1:0\" }]";
+    proxy.edit(&site.with("listeners", more));
+}
+
+#[test]
+fn silent_callers_of_the_admin_api_leave_descriptors_to_probes_and_edits() {
+    let (v1, site) = one();
+    let proxy = Launch::new(&site).after("ulimit -n 64").start();
+    let _crowd = crowd(proxy.address("in"));
+    proxy.logs(&["cannot accept connections"]);
+    let _silent: Vec<Conn> = (0..100).map(|_| Conn::open(proxy.admin())).collect();
+    let start = Instant::now();
+    assert_eq!(proxy.ask("GET", "/readyz", "").status, 200);
+    assert!(start.elapsed() < soon(Duration::from_secs(1)));
+    proxy.edit(&Site::of(&[("v2", v1.endpoint())]));
 }
 
 /// Clock ticks that the process has used, of 100 a second.

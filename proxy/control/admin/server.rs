@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower::ServiceExt as _;
 
 use super::seats::{MAX_CONNECTIONS, Seat, Seats};
+use crate::descriptors::{self, Use};
 
 /// From a connection's first moment, or the end of its last request, to the end of the next head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -109,13 +110,15 @@ async fn accept(listener: TcpListener, address: SocketAddr, router: Router) {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 failing = false;
+                let scarce = Use::Admin.is_denied(&stream) && seats.dismiss();
                 let (seat, gave_way) = seats.free().await;
-                if gave_way && said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                if (scarce || gave_way) && said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
                     said = Some(Instant::now());
                     tracing::warn!(
                         %address,
-                        "all {MAX_CONNECTIONS} connections to {address} are taken; those that asked nothing for longest \
-                         give way to new ones; let fewer callers reach this address"
+                        "too many connections to {address} (of {MAX_CONNECTIONS} at most, or of the open files that \
+                         are left); those that asked nothing for longest give way to new ones; let fewer callers reach \
+                         this address"
                     );
                 }
                 let conversation = converse(
@@ -126,6 +129,10 @@ async fn accept(listener: TcpListener, address: SocketAddr, router: Router) {
                     closed.clone(),
                 );
                 seats.take(seat, tokio::spawn(conversation).abort_handle());
+            }
+            // Nobody has to wait for a descriptor that a silent caller holds. It is free once that task has run.
+            Err(error) if descriptors::are_used_up(&error) && seats.dismiss() => {
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 // Once for each time of trouble: it lasts for many tries.
