@@ -60,6 +60,8 @@ pub struct Loaded {
     /// The same files with what counts of them, and the folders that patterns look into.
     dependencies: Vec<Dependency>,
     landmarks: Landmarks,
+    /// Nothing is known of the files: they could not be opened for want of file descriptors.
+    starved: bool,
 }
 
 impl Loaded {
@@ -69,17 +71,23 @@ impl Loaded {
         // Its state is remembered, so that the file is noticed when it comes back.
         let _ = reader.read(path, MAX_FILE);
         let message = format!("cannot read the file: {}", read::told(error));
-        let hint =
-            "put it back, or let this process read it; what was loaded before stays in force";
-        Self::new(
-            None,
-            vec![Problem::of_file("T401", path.to_owned(), &message, hint)],
-            reader,
-        )
+        let starved = reader::no_descriptors(error);
+        let hint = if starved {
+            "raise the limit of open files, or close some: it is read again as soon as that is possible"
+        } else {
+            "put it back, or let this process read it; what was loaded before stays in force"
+        };
+        let problem = Problem::of_file("T401", path.to_owned(), &message, hint);
+        let loaded = Self::new(None, vec![problem], reader);
+        Self {
+            starved: loaded.starved || starved,
+            ..loaded
+        }
     }
 
     fn new(config: Option<Config>, problems: Vec<Problem>, reader: Reader) -> Self {
         let fingerprint = reader.fingerprint();
+        let starved = reader.starved();
         let dependencies = reader.into_dependencies();
         let files = dependencies
             .iter()
@@ -94,6 +102,7 @@ impl Loaded {
             fingerprint,
             dependencies,
             landmarks: Landmarks::default(),
+            starved,
         }
     }
 

@@ -31,6 +31,10 @@ const SETTLE: Duration = Duration::from_millis(200);
 const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
 /// The files are compared so often where no event comes.
 const POLL: Duration = Duration::from_secs(10);
+/// Where no file could be opened for want of descriptors, it is tried again so soon.
+const STARVED_RETRY: Duration = Duration::from_millis(200);
+/// Between two lines in the log about that.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// The most links that one path may lead through, as in the kernel.
 const MOST_LINKS: usize = 40;
 
@@ -67,6 +71,8 @@ pub struct Watch {
     /// When to look, once an event came: silence since then, or at the latest.
     due: Option<Due>,
     next_poll: Instant,
+    /// When it was last told that files cannot be opened.
+    said_starved: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +97,7 @@ impl Watch {
             folders: Folders::new(),
             due: None,
             next_poll: Instant::now() + pace.poll,
+            said_starved: None,
         };
         watch.arm();
         watch
@@ -110,6 +117,11 @@ impl Watch {
                 .unwrap_or(true);
             if changed {
                 let loaded = self.read().await;
+                if loaded.starved {
+                    // Nobody's mistake, and nothing is known of the edit: what was told stays told.
+                    self.starve(&loaded);
+                    continue;
+                }
                 // The first look may have seen an edit half done, and the second one none at all.
                 if loaded.fingerprint != self.told {
                     self.accept(&loaded);
@@ -126,7 +138,13 @@ impl Watch {
     /// Reads the files now, whether they changed or not.
     pub async fn reload(&mut self) -> Loaded {
         let loaded = self.read().await;
-        self.accept(&loaded);
+        if loaded.starved {
+            // Whoever asked must be told, so that what comes after it is news.
+            self.told = loaded.fingerprint;
+            self.starve(&loaded);
+        } else {
+            self.accept(&loaded);
+        }
         loaded
     }
 
@@ -165,6 +183,25 @@ impl Watch {
         })
         .await;
         read.unwrap_or_else(|fault| Loaded::unreadable(&self.path, &fault))
+    }
+
+    /// Looks again soon, at what was known before.
+    fn starve(&mut self, loaded: &Loaded) {
+        let now = Instant::now();
+        let at = now + STARVED_RETRY;
+        self.due = Some(Due {
+            silent: at,
+            latest: at,
+        });
+        if self.said_starved.is_none_or(|said| now >= said + SAY_EVERY) {
+            self.said_starved = Some(now);
+            let problem = loaded.problems.first().map(|problem| &problem.message);
+            tracing::warn!(
+                problem,
+                "files cannot be read for want of file descriptors; they are tried again every {STARVED_RETRY:?}; raise \
+                 the limit of open files"
+            );
+        }
     }
 
     fn accept(&mut self, loaded: &Loaded) {

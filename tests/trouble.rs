@@ -110,6 +110,57 @@ fn silent_callers_of_the_admin_api_leave_descriptors_to_probes_and_edits() {
     proxy.edit(&Site::of(&[("v2", v1.endpoint())]));
 }
 
+/// Lets the running process open so many files.
+fn allow(proxy: &Proxy, files: u64) {
+    let limit = rustix::process::Rlimit {
+        current: Some(files),
+        maximum: Some(20_000),
+    };
+    let pid = Some(proxy.pid());
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).expect("our child");
+}
+
+#[test]
+fn an_edit_that_no_descriptor_was_left_to_read_is_no_mistake_and_comes_into_force_once_there_are_some()
+ {
+    let (v1, site) = one();
+    let proxy = Proxy::start(&site);
+    allow(&proxy, 3);
+    let v2 = Site::of(&[("v2", v1.endpoint())]);
+    proxy.write(&v2.yaml());
+    proxy.logs(&["files cannot be read", "Too many open files"]);
+    std::thread::sleep(Duration::from_secs(2));
+    let log = proxy.log();
+    assert!(
+        !log.iter()
+            .any(|line| line.contains("T401") || line.contains("refused")),
+        "{log:#?}"
+    );
+    assert!(
+        log.len() < 20,
+        "it does not fill the log: {} lines",
+        log.len()
+    );
+    allow(&proxy, 1000);
+    proxy.in_force_after(1, Instant::now());
+}
+
+#[test]
+fn who_asks_for_a_reload_without_descriptors_is_told_what_is_wrong_until_there_are_some() {
+    let (_v1, site) = one();
+    let proxy = Proxy::start(&site);
+    allow(&proxy, 3);
+    proxy.signal(Signal::HUP);
+    proxy.logs(&["Too many open files", "limit of open files", "T401"]);
+    allow(&proxy, 1000);
+    eventually("all is well again", soon(Duration::from_secs(1)), || {
+        let config = proxy.config();
+        (config["ok"] == true)
+            .then_some(())
+            .ok_or_else(|| config.to_string())
+    });
+}
+
 /// Clock ticks that the process has used, of 100 a second.
 fn processor_time(proxy: &Proxy) -> u64 {
     let pid = proxy.pid().as_raw_nonzero();
