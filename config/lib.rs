@@ -11,6 +11,7 @@ mod file;
 mod landmarks;
 mod listener;
 mod names;
+mod normal;
 mod place;
 mod problem;
 mod read;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use config::{AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Role, Runtime, Token};
 pub use listener::{AddressHeader, ClientAddress, Limits, Listener, ListenerTimeouts, Profile};
+pub use normal::{BadPath, normalise};
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use route::{
     Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,
@@ -39,6 +41,7 @@ pub use service::{
 pub use units::Share;
 pub use watch::{Pace, Watch};
 
+use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -65,30 +68,35 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What stands for a file that is not there: one problem, and no configuration.
-    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
-        let mut reader = Reader::of_files();
-        // Its state is remembered, so that the file is noticed when it comes back.
-        let _ = reader.read(path, MAX_FILE);
+    /// What stands for a file that cannot be read: one problem, and no configuration.
+    pub(crate) fn unreadable(path: &Path, error: &io::Error, reader: Reader) -> Self {
         let message = format!("cannot read the file: {}", read::told(error));
-        let starved = reader::no_descriptors(error);
-        let hint = if starved {
+        let hint = if reader::no_descriptors(error) {
             "raise the limit of open files, or close some: it is read again as soon as that is possible"
         } else {
             "put it back, or let this process read it; what was loaded before stays in force"
         };
         let problem = Problem::of_file("T401", path.to_owned(), &message, hint);
-        let loaded = Self::new(None, vec![problem], reader);
-        Self {
-            starved: loaded.starved || starved,
-            ..loaded
-        }
+        Self::refused(path, error, problem, reader)
     }
 
-    fn new(config: Option<Config>, problems: Vec<Problem>, reader: Reader) -> Self {
+    /// What stands for a file whose reading ended in a panic.
+    pub(crate) fn faulty(path: &Path, panic: &(dyn Any + Send), reader: Reader) -> Self {
+        let problem = Problem::of_fault(path.to_owned(), panic);
+        Self::refused(path, &io::Error::other("a fault"), problem, reader)
+    }
+
+    /// What counts is what `reader` saw when it failed, so that the file is noticed when it comes back. It is not
+    /// looked at again: it may be back already, and whoever remembered that would never load it.
+    fn refused(path: &Path, error: &io::Error, problem: Problem, mut reader: Reader) -> Self {
+        reader.failed(path, MAX_FILE, error);
+        Self::new(None, vec![problem], &reader)
+    }
+
+    fn new(config: Option<Config>, problems: Vec<Problem>, reader: &Reader) -> Self {
         let fingerprint = reader.fingerprint();
         let starved = reader.starved();
-        let dependencies = reader.into_dependencies();
+        let dependencies = reader.dependencies();
         let files = dependencies
             .iter()
             .filter_map(|dependency| match dependency {
@@ -117,10 +125,11 @@ impl Loaded {
 /// # Errors
 /// Only where the file itself cannot be read; everything else is a [`Problem`].
 pub fn load(path: &Path) -> io::Result<Loaded> {
-    load_by(path, Reader::default())
+    load_by(path, &mut Reader::default())
 }
 
-fn load_by(path: &Path, mut reader: Reader) -> io::Result<Loaded> {
+/// [`load`] by a reader that its caller keeps: after a failure it tells what was seen.
+fn load_by(path: &Path, reader: &mut Reader) -> io::Result<Loaded> {
     let bytes = match reader.read(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -142,7 +151,7 @@ fn load_by(path: &Path, mut reader: Reader) -> io::Result<Loaded> {
 /// Checks a text that was read elsewhere, from standard input for example. Problems call it `name`; relative paths
 /// are relative to `folder`.
 pub fn parse(text: &[u8], name: &str, folder: &Path) -> Loaded {
-    assemble(Path::new(name), text, folder, Reader::default())
+    assemble(Path::new(name), text, folder, &mut Reader::default())
 }
 
 /// The file's JSON Schema, draft 2020-12, for editors.
@@ -150,11 +159,11 @@ pub fn schema() -> serde_json::Value {
     file::schema().clone()
 }
 
-fn assemble(name: &Path, bytes: &[u8], folder: &Path, mut reader: Reader) -> Loaded {
+fn assemble(name: &Path, bytes: &[u8], folder: &Path, reader: &mut Reader) -> Loaded {
     let mut problems = Problems::default();
-    let (parts, names) = read::parts(name, bytes, folder, &mut reader, &mut problems);
+    let (parts, names) = read::parts(name, bytes, folder, reader, &mut problems);
     let landmarks = parts.as_deref().map(Landmarks::of).unwrap_or_default();
-    let config = parts.map(|parts| check::check(&parts, &mut reader, &mut problems));
+    let config = parts.map(|parts| check::check(&parts, reader, &mut problems));
     let config = config.filter(|_| !problems.has_errors());
     Loaded {
         landmarks,

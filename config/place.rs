@@ -83,14 +83,41 @@ pub(crate) struct Repeated {
     pub(crate) again: Place,
 }
 
+/// What the parser did not understand. Of a tab it tells where the value before it began.
+fn syntax(text: &str, error: &saphyr_parser::ScanError) -> Unreadable {
+    let place = point(error.marker());
+    let tab_of = |line: &str| {
+        let indentation = line.chars().take_while(|c| c.is_whitespace());
+        indentation.enumerate().find(|(_, c)| *c == '\t')
+    };
+    let lines = text.lines().enumerate().skip(place.line.saturating_sub(1));
+    let tab = error.info().contains("tab").then_some(lines);
+    let tab = tab.and_then(|mut lines| {
+        lines.find_map(|(line, text)| tab_of(text).map(|(column, _)| (line + 1, column + 1)))
+    });
+    match tab {
+        Some((line, column)) => {
+            let width = 1;
+            let what = "a tab in the indentation, which takes spaces alone".to_owned();
+            Unreadable::Syntax(
+                Place {
+                    line,
+                    column,
+                    width,
+                },
+                what,
+            )
+        }
+        None => Unreadable::Syntax(place, error.info().to_owned()),
+    }
+}
+
 impl Places {
     /// Walks over a whole file.
     pub(crate) fn read(text: &str) -> Result<(Self, Vec<Repeated>), Unreadable> {
         let mut walk = Walk::default();
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| {
-                Unreadable::Syntax(point(error.marker()), error.info().to_owned())
-            })?;
+            let (event, span) = event.map_err(|error| syntax(text, &error))?;
             walk.step(event, span)?;
         }
         if walk.places.nodes.is_empty() || walk.blank {

@@ -51,6 +51,7 @@
 //! | T906 | warning: the user is asked for, and nobody says who it is |
 //! | T999 | a fault of Tidegate itself |
 
+use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -131,6 +132,18 @@ impl Problem {
             source_from: 0,
             width: 1,
         }
+    }
+
+    /// A panic while an edit was taken, by what it said: a fault of Tidegate, for which the edit pays and nobody else.
+    pub fn of_fault(file: PathBuf, panic: &(dyn Any + Send)) -> Self {
+        let said = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("it does not say which");
+        let message = format!("a fault of tidegate: the edit is refused: {said}");
+        let hint = "write the edit in another way, and report this with the file; what was loaded before stays in force";
+        Self::of_file("T999", file, &message, hint)
     }
 
     /// Whether it keeps the file from being used.

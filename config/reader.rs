@@ -97,6 +97,12 @@ impl Reader {
         Ok(bytes)
     }
 
+    /// Remembers that a file could not be read, unless its reading is remembered already.
+    pub(crate) fn failed(&mut self, path: &Path, bound: u64, error: &io::Error) {
+        self.starved |= no_descriptors(error);
+        self.remember(Dependency::File(path.to_owned(), bound), seen_error(error));
+    }
+
     /// The files of a folder whose names match, in the order of their names.
     pub(crate) fn list(
         &mut self,
@@ -133,10 +139,10 @@ impl Reader {
     }
 
     /// All that was asked for, found or not.
-    pub(crate) fn into_dependencies(self) -> Vec<Dependency> {
+    pub(crate) fn dependencies(&self) -> Vec<Dependency> {
         self.seen
-            .into_iter()
-            .map(|(dependency, _)| dependency)
+            .iter()
+            .map(|(dependency, _)| dependency.clone())
             .collect()
     }
 }
@@ -249,7 +255,7 @@ mod tests {
             .list(folder.path(), &glob::Pattern::new("*.yaml").unwrap())
             .unwrap();
         let read = reader.fingerprint();
-        let dependencies = reader.into_dependencies();
+        let dependencies = reader.dependencies();
         assert_eq!(fingerprint(&dependencies), read);
 
         for (name, text) in [("a.yaml", "b"), ("missing", ""), ("b.yaml", "")] {

@@ -13,13 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::reader::Reader;
 use crate::reader::{self, Dependency};
@@ -31,6 +33,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
 /// The files are compared so often where no event comes.
 const POLL: Duration = Duration::from_secs(10);
+/// A look that takes longer hangs: a read that somebody asks for does not wait for it any more.
+const HANGS: Duration = Duration::from_secs(1);
 /// Where no file could be opened for want of descriptors, it is tried again so soon.
 const STARVED_RETRY: Duration = Duration::from_millis(200);
 /// Between two lines in the log about that.
@@ -67,7 +71,12 @@ pub struct Watch {
     /// What was told last, good or bad.
     told: u64,
     dependencies: Vec<Dependency>,
-    folders: Folders,
+    /// What is watched. `None` before the first look, and while a look has it.
+    folders: Option<Folders>,
+    /// Holds at most one event, which is enough: it says that there were some.
+    changed: Arc<Notify>,
+    /// The look that is under way. It goes on when whoever waits for it does not.
+    look: Option<JoinHandle<Seen>>,
     /// When to look, once an event came: silence since then, or at the latest.
     due: Option<Due>,
     next_poll: Instant,
@@ -89,18 +98,18 @@ impl Watch {
 
     /// [`Self::start`] at another pace.
     pub fn start_at(path: &Path, initial: &Loaded, pace: Pace) -> Self {
-        let mut watch = Self {
+        Self {
             path: path.to_owned(),
             pace,
             told: initial.fingerprint,
             dependencies: initial.dependencies.clone(),
-            folders: Folders::new(),
+            folders: None,
+            changed: Arc::new(Notify::new()),
+            look: None,
             due: None,
             next_poll: Instant::now() + pace.poll,
             said_starved: None,
-        };
-        watch.arm();
-        watch
+        }
     }
 
     /// The next state of the files that differs from the one told last. A file that is gone, empty or half written is
@@ -109,49 +118,70 @@ impl Watch {
     /// Dropping the future loses nothing: the next call goes on where this one was.
     pub async fn next(&mut self) -> Loaded {
         loop {
-            self.settled().await;
-            let dependencies = self.dependencies.clone();
-            let told = self.told;
-            let changed = off_thread(move || reader::fingerprint(&dependencies) != told)
-                .await
-                .unwrap_or(true);
-            if changed {
-                let loaded = self.read().await;
-                if loaded.starved {
-                    // Nobody's mistake, and nothing is known of the edit: what was told stays told.
-                    self.starve(&loaded);
-                    continue;
-                }
-                // The first look may have seen an edit half done, and the second one none at all.
-                if loaded.fingerprint != self.told {
-                    self.accept(&loaded);
-                    return loaded;
-                }
-                self.accept(&loaded);
+            // A look that is under way is waited for first: events that come meanwhile are for the one after it.
+            let task = if self.look.is_some() || self.folders.is_none() {
+                Task::Arm
             } else {
-                self.arm();
-                self.looked();
+                self.settled().await;
+                Task::Compare(self.told)
+            };
+            let Some(loaded) = self.look(task).await else {
+                continue;
+            };
+            if loaded.starved {
+                // Nobody's mistake, and nothing is known of the edit: what was told stays told.
+                self.starve(&loaded);
+                continue;
+            }
+            // The look may have seen an edit half done, and the read none at all.
+            let is_told = loaded.fingerprint == self.told;
+            self.accept(&loaded);
+            if !is_told {
+                return loaded;
             }
         }
     }
 
     /// Reads the files now, whether they changed or not.
     pub async fn reload(&mut self) -> Loaded {
-        let loaded = self.read().await;
-        if loaded.starved {
-            // Whoever asked must be told, so that what comes after it is news.
-            self.told = loaded.fingerprint;
-            self.starve(&loaded);
-        } else {
-            self.accept(&loaded);
+        if self.look.is_some() {
+            // It has the folders. What it saw does not count: it is read again.
+            let _ = timeout(HANGS, self.look(Task::Read)).await;
+            self.look = None;
         }
-        loaded
+        loop {
+            if let Some(loaded) = self.look(Task::Read).await {
+                if loaded.starved {
+                    // Whoever asked must be told, so that what comes after it is news.
+                    self.told = loaded.fingerprint;
+                    self.starve(&loaded);
+                } else {
+                    self.accept(&loaded);
+                }
+                return loaded;
+            }
+        }
     }
 
     /// Takes its ears away, as a network file system does.
     #[cfg(test)]
     pub(crate) fn deafen(&mut self) {
-        self.folders.watcher = None;
+        self.folders = Some(Folders {
+            watcher: None,
+            ..Folders::new(&self.changed)
+        });
+    }
+
+    /// Makes a look due that hangs until the other end is dropped, as on a network file system.
+    #[cfg(test)]
+    pub(crate) fn hang(&mut self) -> std::sync::mpsc::SyncSender<()> {
+        let (held, hang) = std::sync::mpsc::sync_channel(1);
+        let folders = self
+            .folders
+            .get_or_insert_with(|| Folders::new(&self.changed));
+        folders.hang = Some(hang);
+        self.next_poll = Instant::now();
+        held
     }
 
     /// Waits until events came and went silent, or until it is time to look without any.
@@ -165,7 +195,7 @@ impl Watch {
                 return;
             }
             tokio::select! {
-                () = self.folders.changed.notified() => {
+                () = self.changed.notified() => {
                     let now = Instant::now();
                     let latest = self.due.map_or(now + self.pace.settle_at_most, |due| due.latest);
                     self.due = Some(Due { silent: now + self.pace.settle, latest });
@@ -175,14 +205,36 @@ impl Watch {
         }
     }
 
-    async fn read(&self) -> Loaded {
-        let path = self.path.clone();
-        let read = off_thread(move || {
-            load_by(&path, Reader::of_files())
-                .unwrap_or_else(|error| Loaded::unreadable(&path, &error))
-        })
-        .await;
-        read.unwrap_or_else(|fault| Loaded::unreadable(&self.path, &fault))
+    /// Waits for the look that is under way, or else for one with this task. The folders that count then are watched.
+    async fn look(&mut self, task: Task) -> Option<Loaded> {
+        let look = self.look.get_or_insert_with(|| {
+            let (folders, changed) = (self.folders.take(), Arc::clone(&self.changed));
+            let (path, dependencies) = (self.path.clone(), self.dependencies.clone());
+            // It waits for disks, and on network file systems for other machines: never on the task's own thread.
+            tokio::task::spawn_blocking(move || {
+                let folders = folders.unwrap_or_else(|| Folders::new(&changed));
+                task.look(&path, &dependencies, folders)
+            })
+        });
+        let seen = look.await.unwrap_or_else(|error| {
+            let fault = error
+                .try_into_panic()
+                .unwrap_or_else(|error| Box::new(error.to_string()));
+            Seen {
+                loaded: Some(Loaded::faulty(&self.path, &*fault, Reader::of_files())),
+                folders: Folders::new(&self.changed),
+                is_new: false,
+            }
+        });
+        self.look = None;
+        self.folders = Some(seen.folders);
+        self.due = None;
+        self.next_poll = Instant::now() + self.pace.poll;
+        if seen.is_new {
+            // It may have changed before it was watched: one more look.
+            self.changed.notify_one();
+        }
+        seen.loaded
     }
 
     /// Looks again soon, at what was known before.
@@ -207,28 +259,57 @@ impl Watch {
     fn accept(&mut self, loaded: &Loaded) {
         self.told = loaded.fingerprint;
         self.dependencies.clone_from(&loaded.dependencies);
-        self.arm();
-        self.looked();
-    }
-
-    /// Watches the folders that count now. A folder that is new may have changed before it was watched: one more look.
-    fn arm(&mut self) {
-        if self.folders.arm(&self.dependencies) {
-            self.folders.changed.notify_one();
-        }
-    }
-
-    fn looked(&mut self) {
-        self.due = None;
-        self.next_poll = Instant::now() + self.pace.poll;
     }
 }
 
-/// Reads of files wait for disks, and of network file systems for other machines: never on the task's own thread.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
+/// What a look is for, besides watching the folders that count.
+enum Task {
+    Arm,
+    /// Reads the files if they are not what was told.
+    Compare(u64),
+    Read,
+}
+
+/// What a look brought.
+#[derive(Debug)]
+struct Seen {
+    /// What was read, if it was.
+    loaded: Option<Loaded>,
+    folders: Folders,
+    /// Whether a folder is watched that was not before.
+    is_new: bool,
+}
+
+impl Task {
+    /// All that asks the disk. `folders` are those watched so far.
+    fn look(self, path: &Path, dependencies: &[Dependency], mut folders: Folders) -> Seen {
+        let reads = match self {
+            Self::Arm => false,
+            Self::Compare(told) => reader::fingerprint(dependencies) != told,
+            Self::Read => true,
+        };
+        let loaded = reads.then(|| read_by(path, load_by));
+        let count = loaded.as_ref().map(|loaded| &*loaded.dependencies);
+        let is_new = folders.arm(count.unwrap_or(dependencies));
+        Seen {
+            loaded,
+            folders,
+            is_new,
+        }
+    }
+}
+
+/// Reads the file by `load`. A fault of it is told of what it had read by then, and again once that has changed.
+pub(crate) fn read_by(
+    path: &Path,
+    load: impl FnOnce(&Path, &mut Reader) -> io::Result<Loaded>,
+) -> Loaded {
+    let mut reader = Reader::of_files();
+    match catch_unwind(AssertUnwindSafe(|| load(path, &mut reader))) {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(error)) => Loaded::unreadable(path, &error, reader),
+        Err(panic) => Loaded::faulty(path, &*panic, reader),
+    }
 }
 
 /// The folders that are watched.
@@ -239,8 +320,8 @@ struct Folders {
     watched: BTreeMap<PathBuf, (u64, u64)>,
     /// Told already, so that a folder that cannot be watched is told once.
     complained: BTreeSet<PathBuf>,
-    /// Holds at most one event, which is enough: it says that there were some.
-    changed: Arc<Notify>,
+    #[cfg(test)]
+    hang: Option<std::sync::mpsc::Receiver<()>>,
 }
 
 impl std::fmt::Debug for Folders {
@@ -252,9 +333,9 @@ impl std::fmt::Debug for Folders {
 }
 
 impl Folders {
-    fn new() -> Self {
-        let changed = Arc::new(Notify::new());
-        let signal = Arc::clone(&changed);
+    /// None yet. Whatever happens in them is told to `changed`.
+    fn new(changed: &Arc<Notify>) -> Self {
+        let signal = Arc::clone(changed);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own reading causes access events, which would wake us for ever. Whatever else it is, an overflow or
             // an error too, may be an edit.
@@ -275,12 +356,15 @@ impl Folders {
             watcher: watcher.ok(),
             watched: BTreeMap::new(),
             complained: BTreeSet::new(),
-            changed,
+            #[cfg(test)]
+            hang: None,
         }
     }
 
     /// Watches exactly the folders that these dependencies lead through; says whether one is new.
     fn arm(&mut self, dependencies: &[Dependency]) -> bool {
+        #[cfg(test)]
+        let _ = self.hang.take().map(|hang| hang.recv());
         let Some(watcher) = &mut self.watcher else {
             return false;
         };

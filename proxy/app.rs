@@ -119,7 +119,8 @@ impl App {
         let regions = machine::open_regions(&config, &file)
             .map_err(|problem| StartError::Problems(vec![read.place(*problem)]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
-        let access_log = AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?;
+        let access_log =
+            Arc::new(AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?);
         let opened = access_log.reconfigure(config.access_log.as_ref());
         opened.map_err(|error| not_ours(machine::cannot_open_log(&file, &error)))?;
         let workers = Workers::start(count.get(), &live, &ledger, &access_log)

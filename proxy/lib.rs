@@ -15,6 +15,7 @@
 //! | 4 | [`snapshot`] | all that is in force at one moment, and the one pointer to it |
 //! | 3 | [`route`] | where a request goes: pure and synchronous |
 //! | 2 | [`upstream`] | how bytes go out: versions, endpoints, pools, tries, probes |
+//! | 2 | [`release`] | the judgement: is the candidate worse than stable? Pure |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
 //! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
@@ -70,6 +71,7 @@ pub mod exchange;
 pub mod http1;
 pub mod listen;
 pub mod record;
+pub mod release;
 pub mod route;
 pub mod snapshot;
 pub mod upstream;

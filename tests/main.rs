@@ -21,6 +21,8 @@ mod clients;
 mod conformance;
 /// Leaving without hurting anybody.
 mod drain;
+/// A candidate that is worse is found after a handful of users, and one that is not is left in peace.
+mod evidence;
 /// Every example loads and does what it says.
 mod examples;
 /// A version that fails: status, counter, and no answer mixed with another.

@@ -31,6 +31,16 @@ impl Check<'_> {
                 routes.push(route);
             }
         }
+        // Also what is left of a file that was cut off at the end of a line: it must not take every route away.
+        if routes.is_empty() {
+            let root = At::root(&self.parts[0].source);
+            self.problems.error(
+                &root.key("routes"),
+                "T204",
+                "there is no route: every request would be answered 404",
+                "add one; where that is what you want, `routes: [{ name: none, respond: { status: 404 } }]`",
+            );
+        }
         routes
     }
 
@@ -167,6 +177,12 @@ impl Check<'_> {
                 .error(at, "T311", format!("{} is no host", quoted(text)), hint);
         }
         let name = name.trim_end_matches('.').to_ascii_lowercase();
+        // One address has one text, the one that clients send (RFC 5952).
+        let ip = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
+        let name = match ip.and_then(|ip| ip.parse::<std::net::Ipv6Addr>().ok()) {
+            Some(ip) => format!("[{ip}]"),
+            None => name,
+        };
         if is_suffix {
             HostPattern::Suffix(format!(".{name}"))
         } else {
@@ -181,11 +197,10 @@ impl Check<'_> {
     ) -> Option<PathMatch> {
         let mut given = Vec::new();
         if let Some(path) = &written.exact {
-            self.request_path(&at.key("exact"), path);
-            given.push(PathMatch::Exact(path.clone()));
+            given.push(PathMatch::Exact(self.request_path(&at.key("exact"), path)));
         }
         if let Some(path) = &written.prefix {
-            self.request_path(&at.key("prefix"), path);
+            let path = self.request_path(&at.key("prefix"), path);
             given.push(PathMatch::Prefix(path.trim_end_matches('/').to_owned()));
         }
         if let Some(pattern) = &written.regex {
@@ -317,23 +332,25 @@ impl Check<'_> {
                 "add `prefix`, `host` or both",
             );
         }
-        if let Some(prefix) = &written.prefix {
-            self.request_path(&at.key("prefix"), prefix);
-            if !matches!(matches.path, None | Some(PathMatch::Prefix(_))) {
-                let message = "`rewrite.prefix` replaces the matched prefix, and this route matches another way";
-                self.problems.key_error(
-                    &at.key("prefix"),
-                    "T314",
-                    message,
-                    "write `match: { path: { prefix: … } }`",
-                );
-            }
+        let prefix = written
+            .prefix
+            .as_ref()
+            .map(|prefix| self.request_path(&at.key("prefix"), prefix));
+        if prefix.is_some() && !matches!(matches.path, None | Some(PathMatch::Prefix(_))) {
+            let message =
+                "`rewrite.prefix` replaces the matched prefix, and this route matches another way";
+            self.problems.key_error(
+                &at.key("prefix"),
+                "T314",
+                message,
+                "write `match: { path: { prefix: … } }`",
+            );
         }
         if let Some(host) = &written.host {
             self.authority(&at.key("host"), host, true);
         }
         Rewrite {
-            prefix: written.prefix.clone(),
+            prefix,
             host: written.host.clone(),
         }
     }

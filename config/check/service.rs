@@ -186,16 +186,14 @@ impl Check<'_> {
 
     fn active(&mut self, at: &At<'_>, written: &file::ActiveHealth) -> ActiveHealth {
         // A probe may have a query, unlike the path of a match.
-        if !written.path.starts_with('/')
-            || written.path.contains(['#', ' '])
-            || written.path.chars().any(char::is_control)
-        {
+        let may_be_sent = |b: u8| b.is_ascii_graphic() && !b"#<>\"{}|\\^`".contains(&b);
+        if !written.path.starts_with('/') || !written.path.bytes().all(may_be_sent) {
             let message = format!("{} cannot be asked for", quoted(&written.path));
             self.problems.error(
                 &at.key("path"),
                 "T311",
                 message,
-                "write a path that begins with `/`",
+                "write a path that begins with `/`; what a path may not hold, as `%20` and the like",
             );
         }
         ActiveHealth {

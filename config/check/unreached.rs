@@ -84,7 +84,8 @@ impl Check<'_> {
 
 fn keys(route: &Route) -> Vec<Key<'_>> {
     let (kind, path) = match &route.matches.path {
-        None => ("prefix", ""),
+        // Not the prefix `/`, which is tried before a route without a path.
+        None => ("any", ""),
         Some(PathMatch::Prefix(path)) => ("prefix", path.as_str()),
         Some(PathMatch::Exact(path)) => ("exact", path.as_str()),
         Some(PathMatch::Regex(pattern)) => ("regex", pattern.as_str()),

@@ -301,8 +301,8 @@ impl Check<'_> {
             .collect()
     }
 
-    /// A path of a request, as it is compared and sent: normalised, without a query.
-    pub(super) fn request_path(&mut self, at: &At<'_>, path: &str) {
+    /// A path of a request, as it is compared and sent: its normal form, without a query.
+    pub(super) fn request_path(&mut self, at: &At<'_>, path: &str) -> String {
         let (message, hint) = if !path.starts_with('/') {
             (
                 format!("the path {} does not begin with `/`", quoted(path)),
@@ -313,7 +313,7 @@ impl Check<'_> {
                 format!("the path {} has a query", quoted(path)),
                 "write the path alone; use `when: { query: … }` for the rest".to_owned(),
             )
-        } else if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        } else if path.split('/').any(is_dots) {
             (
                 format!(
                     "the path {} has `.` or `..`, which no normalised path has",
@@ -321,15 +321,33 @@ impl Check<'_> {
                 ),
                 "write the path without them".to_owned(),
             )
+        } else if path.contains("//") {
+            (
+                format!(
+                    "the path {} has a run of slashes, which no normalised path has",
+                    quoted(path)
+                ),
+                "write one slash".to_owned(),
+            )
         } else if path.chars().any(|c| c.is_control() || c == ' ') {
             (
                 format!("the path {} has characters that no path has", quoted(path)),
                 "write them as %20 and the like".to_owned(),
             )
         } else {
-            return;
+            match crate::normalise(path, true) {
+                Ok(normal) => return normal.into_owned(),
+                Err(_) => (
+                    format!(
+                        "the path {} has a backslash or a broken escape",
+                        quoted(path)
+                    ),
+                    "write `%` and two hexadecimal digits, `%25` for the sign itself".to_owned(),
+                ),
+            }
         };
         self.problems.error(at, "T311", message, hint);
+        path.to_owned()
     }
 
     /// The bytes of a file that the configuration names.
@@ -364,4 +382,9 @@ pub(super) fn is_token(text: &str) -> bool {
 /// What may stand in a header's value.
 pub(super) fn is_header_value(text: &str) -> bool {
     text.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
+}
+/// `.` or `..`, however it is spelt.
+fn is_dots(segment: &str) -> bool {
+    let plain = segment.replace("%2e", ".").replace("%2E", ".");
+    matches!(plain.as_str(), "." | "..")
 }

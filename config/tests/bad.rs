@@ -25,6 +25,16 @@ const BAD: &[(&str, &str, &str)] = &[
     ("T101", "a: 1\n«---»\nb: 2\n", "second document"),
     ("T101", "runtime: {}\n  «x: 1\n", "not YAML"),
     (
+        "T101",
+        "runtime:\n  workers: 2\n«\t»drain: {}\n",
+        "a tab in the indentation",
+    ),
+    (
+        "T101",
+        "runtime:\n«\t»workers: 2\n",
+        "a tab in the indentation",
+    ),
+    (
         "T102",
         "admin: { probes: \"127.0.0.1:1\" }\nruntime: {}\n«admin»: {}\n",
         "first in line 1",
@@ -317,6 +327,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "services: [{ name: app, stable: v1, versions: «[]» }]\n",
         "has no version",
     ),
+    ("T204", "routes: «[]»\n", "answered 404"),
     (
         "T204",
         "services: [{ name: app, stable: v1, versions: [{ name: v1, endpoints: «[]» }] }]\n",
@@ -500,6 +511,21 @@ const BAD: &[(&str, &str, &str)] = &[
         "write `/a`",
     ),
     (
+        "T311",
+        "routes: [{ service: app, match: { path: { prefix: «//a» } } }]\n",
+        "write one slash",
+    ),
+    (
+        "T311",
+        "routes: [{ service: app, match: { path: { exact: «/a/%2e%2E/b» } } }]\n",
+        "write the path without them",
+    ),
+    (
+        "T311",
+        "routes: [{ service: app, match: { path: { exact: «/a%zz» } } }]\n",
+        "two hexadecimal digits",
+    ),
+    (
         "T312",
         "routes: [{ name: x, redirect: { status: «200», port: 444 } }]\n",
         "301, 302",
@@ -603,7 +629,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     (
         "T902",
-        "routes: [{ service: app }, «{ service: app, name: b, match: { path: { prefix: / } } }»]\n",
+        "routes: [{ service: app }, «{ service: app, name: b }»]\n",
         "route \"app\" before it",
     ),
     (

@@ -22,6 +22,11 @@ routes:
       - split: { weights: { v2: 10%, v1: 90% } }
 "#;
 
+const HEAD: &str = r#"version: 1
+listeners: [{ name: in, address: "127.0.0.1:8080" }]
+services: [{ name: app, stable: v1, versions: [{ name: v1, endpoints: ["127.0.0.1:3001"] }] }]
+"#;
+
 const BY_HAND: &str = r#"# A weight set by hand.
 version: 1
 listeners:
@@ -376,6 +381,7 @@ fn an_anchor_may_be_used_again() {
 listeners:
   - { name: a, address: 127.0.0.1:1, limits: &limits { connections: 7 } }
   - { name: b, address: 127.0.0.1:2, limits: *limits }
+routes: [{ name: none, respond: { status: 404 } }]
 ",
     );
     assert_eq!(config.listeners[1].limits.connections, 7);
@@ -406,4 +412,34 @@ fn a_large_file_is_read_in_good_time() {
         panic!("it forwards")
     };
     assert_eq!(forward.rules.len(), 10_001);
+}
+
+#[test]
+fn a_path_is_the_same_however_it_is_spelt() {
+    for (written, normal) in [
+        ("/caf%c3%a9", "/caf%C3%A9"),
+        ("/café", "/caf%C3%A9"),
+        ("/%7Eadmin", "/~admin"),
+        ("/%40admin", "/@admin"),
+    ] {
+        let text = format!(
+            "{HEAD}routes: [{{ service: app, match: {{ path: {{ exact: '{written}' }} }} }}]\n"
+        );
+        let config = good(&text);
+        assert!(
+            matches!(&config.routes[0].matches.path, Some(crate::PathMatch::Exact(path)) if path == normal),
+            "{written}: {:?}",
+            config.routes[0].matches.path
+        );
+    }
+}
+
+#[test]
+fn an_address_has_one_text() {
+    let text =
+        format!("{HEAD}routes: [{{ service: app, match: {{ hosts: ['[2001:DB8:0::1]'] }} }}]\n");
+    let config = good(&text);
+    assert!(
+        matches!(&config.routes[0].matches.hosts[..], [crate::HostPattern::Exact(host)] if host == "[2001:db8::1]")
+    );
 }

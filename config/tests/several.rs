@@ -112,7 +112,10 @@ fn problems_of_shape_in_all_files_are_told_together() {
 fn an_included_file_does_not_include() {
     let (folder, loaded) = loaded(&[
         ("tidegate.yaml", MAIN.as_bytes()),
-        ("routes.d/a.yaml", b"runtime: { include: [b.yaml] }\n"),
+        (
+            "routes.d/a.yaml",
+            b"runtime: { include: [b.yaml] }\nroutes: [{ name: none, respond: { status: 404 } }]\n",
+        ),
     ]);
     assert_eq!(told(folder.path(), &loaded), ["routes.d/a.yaml:1 T202"]);
 }
@@ -149,7 +152,7 @@ fn a_list_of_users_is_read_beside_the_file_that_names_it() {
 
 #[test]
 fn tokens_are_read_and_their_mistakes_never_repeat_them() {
-    let text = format!("{MAIN}admin: {{ address: 0.0.0.0:9900, tokens_file: tokens }}\n")
+    let text = format!("{MAIN}admin: {{ address: 0.0.0.0:9900, tokens_file: tokens }}\nroutes: [{{ name: none, respond: {{ status: 404 }} }}]\n")
         .replace("routes.d/*.yaml", "tidegate.yaml");
     let (_folder, fine) = loaded(&[
         ("tidegate.yaml", text.as_bytes()),
@@ -196,7 +199,10 @@ fn tokens_are_read_and_their_mistakes_never_repeat_them() {
 #[test]
 fn a_database_is_taken_as_it_is_if_it_is_one() {
     let text = format!("{MAIN}geo: {{ database: geo.mmdb }}\n");
-    let routes = ("routes.d/a.yaml", &b"routes: []"[..]);
+    let routes = (
+        "routes.d/a.yaml",
+        &b"routes: [{ name: none, respond: { status: 404 } }]"[..],
+    );
     let (_folder, fine) = loaded(&[
         ("tidegate.yaml", text.as_bytes()),
         ("geo.mmdb", b"tree\xab\xcd\xefMaxMind.com\xe0"),
@@ -229,7 +235,10 @@ fn paths_are_relative_to_the_file_that_names_them() {
             "tidegate.yaml",
             format!("{MAIN}access_log: {{ output: logs/a.log }}\n").as_bytes(),
         ),
-        ("routes.d/a.yaml", b"routes: []"),
+        (
+            "routes.d/a.yaml",
+            b"routes: [{ name: none, respond: { status: 404 } }]",
+        ),
     ]);
     assert_eq!(
         loaded.config.unwrap().access_log.unwrap().output,

@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Loaded, Pace, Watch, load};
+use crate::watch::read_by;
+use crate::{Loaded, Pace, Watch, load, load_by};
 
 /// Polls so rarely that only events can be what is noticed.
 const EVENTS: Pace = Pace {
@@ -294,4 +295,68 @@ async fn dropping_the_wait_loses_no_edit() {
         weight_of(&told.await.expect("the edit is noticed")),
         Some(2)
     );
+}
+
+#[tokio::test]
+async fn a_file_that_is_back_as_soon_as_it_was_found_missing_is_noticed() {
+    let mut edited = Edited::new(EVENTS);
+    let path = edited.path("tidegate.yaml");
+    fs::remove_file(&path).unwrap();
+    let gone = read_by(&path, |path, reader| {
+        let missing = load_by(path, reader);
+        fs::write(path, text(2)).unwrap();
+        missing
+    });
+    assert_eq!(gone.problems[0].code, "T401");
+    edited.watch = Watch::start_at(&path, &gone, EVENTS);
+    edited.comes_to(2).await;
+}
+
+#[tokio::test]
+async fn a_fault_of_the_loader_is_told_once_and_the_edit_after_it_is_noticed() {
+    let mut edited = Edited::new(EVENTS);
+    let path = edited.path("tidegate.yaml");
+    let fault = read_by(&path, |path, reader| {
+        load_by(path, reader)?;
+        panic!("of the test")
+    });
+    assert_eq!(fault.problems[0].code, "T999");
+    let message = &fault.problems[0].message;
+    assert!(
+        message.ends_with("the edit is refused: of the test"),
+        "{message}"
+    );
+    edited.watch = Watch::start_at(&path, &fault, EVENTS);
+    let again = tokio::time::timeout(EVENTS.settle_at_most * 4, edited.watch.next()).await;
+    assert!(again.is_err(), "what has not changed is not read again");
+    fs::write(&path, text(2)).unwrap();
+    edited.comes_to(2).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nobody_else_and_no_edit_is_lost() {
+    let mut edited = Edited::new(EVENTS);
+    let hangs = edited.watch.hang();
+    for _ in 0..3 {
+        // Time passes only where the thread is free.
+        let told = tokio::time::timeout(Duration::from_millis(20), edited.watch.next()).await;
+        assert!(told.is_err(), "nothing is told of a disk that hangs");
+    }
+    fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
+    drop(hangs);
+    edited.comes_to(2).await;
+}
+
+#[tokio::test]
+async fn a_forced_read_does_not_wait_for_a_look_that_hangs() {
+    let mut edited = Edited::new(EVENTS);
+    let hangs = edited.watch.hang();
+    let told = tokio::time::timeout(Duration::from_millis(20), edited.watch.next()).await;
+    assert!(told.is_err());
+    fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
+    let forced = tokio::time::timeout(PATIENCE, edited.watch.reload()).await;
+    assert_eq!(weight_of(&forced.expect("the file can be read")), Some(2));
+    fs::write(edited.path("tidegate.yaml"), text(3)).unwrap();
+    edited.comes_to(3).await;
+    drop(hangs);
 }

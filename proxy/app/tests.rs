@@ -66,6 +66,10 @@ impl Running {
     async fn start_in(folder: TempDir, file: &str) -> Self {
         write(folder.path(), file);
         let bound = bind(folder.path()).await.unwrap();
+        Self::of(folder, bound)
+    }
+
+    fn of(folder: TempDir, bound: Bound) -> Self {
         let (signals, taken) = mpsc::channel(1);
         let (admin, probes) = (bound.admin_address, bound.probes_address);
         Self {
@@ -259,6 +263,48 @@ async fn a_reload_is_answered_when_it_is_in_force_or_refused() {
         StatusCode::UNPROCESSABLE_ENTITY,
         "{}",
         gone.text
+    );
+    assert_eq!(app.leave().await, End::Clean);
+}
+
+/// Where sums are checked, a revision after the last one there can be is a panic: a fault as good as any.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_fault_of_the_proxy_while_it_takes_an_edit_refuses_the_edit_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), FILE);
+    let bound = bind(folder.path()).await.unwrap();
+    let live = bound.controller.live.clone();
+    let at = |revision| {
+        let config = Arc::clone(&live.current().config);
+        compile(config, None, revision, None, &bound.controller.ledger)
+    };
+    let first = at(1);
+    live.publish(at(u64::MAX));
+    let last = live.current();
+    let app = Running::of(folder, bound);
+    let raised = FILE.replace("v1: 90%, v2: 10%", "v1: 75%, v2: 25%");
+    let said = app.reload(&raised).await;
+    assert_eq!(
+        said.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        said.text
+    );
+    let problem = &said.json["problems"][0];
+    assert_eq!(problem["code"], "T999", "{problem}");
+    let message = problem["message"].as_str().unwrap();
+    assert!(message.contains("a fault of tidegate"), "{message}");
+    assert!(Arc::ptr_eq(&last, &live.current()), "what was in force is");
+    assert_eq!(app.get("/readyz").await.status, 200);
+
+    live.publish(first);
+    let again = app.reload(&raised).await;
+    assert_eq!(
+        (again.status, &again.json["revision"]),
+        (StatusCode::OK, &2.into()),
+        "without the fault the same file comes into force: {}",
+        again.text
     );
     assert_eq!(app.leave().await, End::Clean);
 }

@@ -65,7 +65,7 @@ pub struct Controller<D> {
     /// The sockets.
     pub doors: D,
     /// Lines about requests.
-    pub access_log: AccessLog,
+    pub access_log: Arc<AccessLog>,
     /// Health checks.
     pub probes: Probes,
     /// What only a restart changes.
@@ -127,10 +127,18 @@ impl<D: Doors> Controller<D> {
                     let _ = answer.send(self.standing.file());
                 }
             }
-            Order::ReopenLog => match self.access_log.reopen() {
-                Ok(()) => tracing::info!("access log opened again"),
-                Err(error) => tracing::error!("{error}; lines go where they went"),
-            },
+            Order::ReopenLog => self.reopen_log().await,
+        }
+    }
+
+    async fn reopen_log(&self) {
+        let log = Arc::clone(&self.access_log);
+        match tokio::task::spawn_blocking(move || log.reopen()).await {
+            Ok(Ok(())) => tracing::info!("access log opened again"),
+            Ok(Err(error)) => tracing::error!("{error}; lines go where they went"),
+            Err(fault) => tracing::error!(
+                "a fault of tidegate: the access log is not opened again: {fault}; lines go where they went"
+            ),
         }
     }
 
@@ -208,8 +216,8 @@ impl<D: Doors> Controller<D> {
         let probe_door = self
             .probe_door(wanted)
             .map_err(|problem| problems.push(*problem));
-        let log = self.access_log.open(wanted.access_log.as_ref());
-        let log = log.map_err(|error| problems.push(machine::cannot_open_log(file, &error)));
+        let log = self.open_log(wanted).await;
+        let log = log.map_err(|found| problems.extend(found));
         match (bound, probe_door, log) {
             (Ok(bound), Ok(probe_door), Ok(log)) => Ok(Prepared {
                 snapshot,
@@ -228,7 +236,7 @@ impl<D: Doors> Controller<D> {
             self.live.current(),
             self.standing.path().to_owned(),
         );
-        let compiled = tokio::task::spawn_blocking(move || {
+        self.beside(move || {
             keep_database(&mut config, &old.config);
             let config = Arc::new(config);
             let regions =
@@ -240,10 +248,37 @@ impl<D: Doors> Controller<D> {
                 Some(&old),
                 &ledger,
             ))
-        });
-        compiled
+        })
+        .await
+    }
+
+    /// Opens the log beside the control thread: its disk may be another machine's.
+    async fn open_log(&self, wanted: &Arc<Config>) -> Result<OpenedLog, Vec<Problem>> {
+        let (log, wanted) = (Arc::clone(&self.access_log), Arc::clone(wanted));
+        let file = self.standing.path().to_owned();
+        self.beside(move || {
+            log.open(wanted.access_log.as_ref())
+                .map_err(|error| vec![machine::cannot_open_log(&file, &error)])
+        })
+        .await
+    }
+
+    /// Does a part of an edit on another thread. A panic there refuses the edit.
+    async fn beside<T: Send + 'static>(
+        &self,
+        part: impl FnOnce() -> Result<T, Vec<Problem>> + Send + 'static,
+    ) -> Result<T, Vec<Problem>> {
+        tokio::task::spawn_blocking(part)
             .await
-            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+            .unwrap_or_else(|error| {
+                let fault = error
+                    .try_into_panic()
+                    .unwrap_or_else(|error| Box::new(error.to_string()));
+                Err(vec![Problem::of_fault(
+                    self.standing.path().to_owned(),
+                    &*fault,
+                )])
+            })
     }
 
     fn probe_door(&self, wanted: &Config) -> Result<ProbeDoor, Box<Problem>> {

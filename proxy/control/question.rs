@@ -8,7 +8,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Deserialize;
 use tidegate_config::{Config, Profile};
 
-use crate::route::normal::{BadPath, normalise};
 use crate::route::{Caller, Explanation, Regions, Table};
 use crate::snapshot::{Listener, Snapshot};
 
@@ -174,11 +173,11 @@ fn uri(url: &str) -> Result<Uri, BadQuestion> {
 }
 
 fn path(path: &str, encoded_slash: bool) -> Result<Cow<'_, str>, BadQuestion> {
-    normalise(path, encoded_slash).map_err(|bad| BadQuestion::Path {
+    tidegate_config::normalise(path, encoded_slash).map_err(|bad| BadQuestion::Path {
         path: path.to_owned(),
         why: match bad {
-            BadPath::Malformed => "a backslash, a zero byte or a broken % escape",
-            BadPath::EncodedSlash => "%2F or %5C",
+            tidegate_config::BadPath::Malformed => "a backslash, a zero byte or a broken % escape",
+            tidegate_config::BadPath::EncodedSlash => "%2F or %5C",
         },
     })
 }

@@ -12,7 +12,6 @@ use tidegate_config as config;
 use super::client_address::is_trusted;
 use super::survey::{Seen, Survey};
 use crate::record::Reason;
-use crate::route::normal::{self, BadPath};
 use crate::snapshot::Listener;
 
 /// A request that may be routed: its headers hold one `Host`, its target is a normal path.
@@ -167,9 +166,9 @@ fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reaso
         };
     }
     let normal =
-        normal::normalise(target.path(), profile == config::Profile::Sidecar).map_err(|bad| {
+        config::normalise(target.path(), profile == config::Profile::Sidecar).map_err(|bad| {
             match bad {
-                BadPath::Malformed | BadPath::EncodedSlash => Reason::Target,
+                config::BadPath::Malformed | config::BadPath::EncodedSlash => Reason::Target,
             }
         })?;
     let target = match (normal, absolute) {

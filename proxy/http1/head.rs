@@ -106,6 +106,10 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     let method = Method::from_bytes(parsed.method.unwrap_or("").as_bytes());
     let method = method.map_err(|_| HeadError::Malformed)?;
     let target = head.slice_ref(parsed.path.unwrap_or("").as_bytes());
+    // A fragment is the client's alone (RFC 9112 §3.2): whoever reads on behind it, and whoever does not, disagree.
+    if memchr::memchr(b'#', &target).is_some() {
+        return Err(HeadError::Malformed);
+    }
     let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed)?;
     let version = version(parsed.version);
     let mut said = Said::default();
@@ -538,6 +542,8 @@ mod tests {
             Some(HeadError::Malformed)
         );
         assert_eq!(read("\x16\x03\x01\x02").err(), Some(HeadError::Malformed));
+        let fragment = "GET /a#b HTTP/1.1\r\nHost: t\r\n\r\n";
+        assert_eq!(read(fragment).err(), Some(HeadError::Malformed));
         assert!(
             read("GET / HTTP/1.1\r\nHo")
                 .expect("so far so good")

@@ -216,8 +216,13 @@ fn framing(
 async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Result<()> {
     let mut trailers = None;
     let mut relay: Option<Relay> = None;
+    let mut is_broken = false;
     poll_fn(|cx| {
         loop {
+            if is_broken {
+                ready!(wire.poll_flush(cx))?;
+                return Poll::Ready(Err(gone()));
+            }
             if framing != Framing::Chunked && (relay.is_some() || body.has_source()) {
                 ready!(wire.poll_flush(cx))?;
                 let relay = relay.get_or_insert_with(Relay::default);
@@ -245,8 +250,10 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
                     Ok(data) => wire.put(|out| out.push(data)),
                     Err(frame) => trailers = frame.into_trailers().ok(),
                 },
-                // What the caller has is not whole, and must not look so: the connection breaks.
-                Some(Err(_)) => return Poll::Ready(Err(gone())),
+                // What the caller has is not whole, and must not look so: the connection breaks behind what there is of
+                // the answer. Where the connection's end is the answer's, there must be nothing of it.
+                Some(Err(_)) if framing == Framing::UntilClose => return Poll::Ready(Err(gone())),
+                Some(Err(_)) => is_broken = true,
                 None => return Poll::Ready(Ok(())),
             }
         }

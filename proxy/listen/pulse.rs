@@ -131,7 +131,8 @@ impl Pulse {
     /// Gives an order.
     pub fn order(&self, order: Order) {
         self.order.set(Some(order));
-        if order == Order::Leave && self.told.get().is_none() {
+        // Over HTTP/2 a slow head is told by GOAWAY, and the caller may not care.
+        if order != Order::Abort && self.told.get().is_none() {
             self.told.set(Some(self.clock.now()));
         }
         if let Some(waker) = &*self.waker.borrow() {
@@ -365,6 +366,8 @@ mod tests {
         }
         after(&pulses, start, 10);
         assert_eq!(pulse.take_order(), Some(Order::SlowHead));
+        after(&pulses, start, 12);
+        assert_eq!(pulse.take_order(), Some(Order::Abort), "who does not go");
     }
 
     #[test]

@@ -260,8 +260,9 @@ impl Found {
     /// Where the key is, or is to be.
     fn at(&self, key: SeriesKey) -> usize {
         let mask = self.slots.len() - 1;
-        // Fibonacci hashing: the ids differ in few low bits of each part, the product spreads them to the top.
-        let mut at = (key.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & mask;
+        // Fibonacci hashing: the product spreads every part of the key to the top bits, and only to those.
+        let spread = key.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut at = (spread >> (64 - self.slots.len().trailing_zeros())) as usize;
         while self.slots[at]
             .as_ref()
             .is_some_and(|(held, _)| *held != key)

@@ -15,7 +15,6 @@ mod identity; // who the user is: the first source that answers
 mod index; // the rules that can match, found without trying all
 mod matcher; // what a text must be
 mod need; // what a condition needs to find in a request
-pub mod normal; // one spelling of a path, for rules and versions alike
 mod path; // routes by path, the most specific first
 mod pattern; // a regular expression that workers share without a lock
 mod query; // the pairs in a request's query

@@ -209,8 +209,12 @@ impl Http1 {
                 }
             }
             match ready!(self.inlet.poll_fill(&mut self.socket, cx)) {
-                Ok(0) if !self.inlet.buffer.is_empty() => {
+                // Whoever has begun to answer has read the request: this is no connection that died idle.
+                Ok(0) | Err(_) if !self.inlet.buffer.is_empty() => {
                     return Poll::Ready(Err(FailureKind::Garbage));
+                }
+                Ok(0) | Err(_) if *interim > 0 => {
+                    return Poll::Ready(Err(FailureKind::Truncated));
                 }
                 Ok(0) | Err(_) => return Poll::Ready(Err(FailureKind::Reset)),
                 Ok(_) => {}

@@ -92,7 +92,8 @@ impl Version {
         let Some(passive) = &self.health.passive else {
             return;
         };
-        if endpoint.failed() < passive.consecutive_failures.get() || endpoint.is_ejected(now) {
+        // What was under way when it was ejected says nothing of how it is when it returns.
+        if endpoint.is_ejected(now) || endpoint.failed() < passive.consecutive_failures.get() {
             return;
         }
         // Looked at and done in one step: two workers that eject at once must not both take the last place.
@@ -165,6 +166,22 @@ mod tests {
             });
             assert_eq!(healthy(&version, now), 2);
         }
+    }
+
+    #[test]
+    fn failures_of_before_the_ejection_do_not_count_after_it() {
+        let (mut version, now) = (version(), Instant::now());
+        let passive = version.health.passive.as_mut().expect("passive checks");
+        passive.consecutive_failures = NonZeroU32::new(2).expect("two");
+        let endpoint = version.endpoints[0].clone();
+        (0..20).for_each(|_| version.endpoint_failed(&endpoint, now));
+        assert!(!endpoint.is_healthy(now));
+        let back = now + Duration::from_secs(31);
+        assert!(endpoint.is_healthy(back));
+        version.endpoint_failed(&endpoint, back);
+        assert!(endpoint.is_healthy(back), "one failure is not two");
+        version.endpoint_failed(&endpoint, back);
+        assert!(!endpoint.is_healthy(back));
     }
 
     #[test]

@@ -260,3 +260,34 @@ fn a_body_that_grows_over_the_limit_is_413_and_ends_both_connections() {
         assert_eq!(bed.failures(FailureKind::Reset), 0);
     });
 }
+
+#[test]
+fn what_there_is_of_a_broken_answer_is_passed_on() {
+    run(async {
+        for (said, seen_at_least) in [
+            ("Content-Length: 100\r\n\r\nhello", "hello"),
+            (
+                "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+                "5\r\nhello\r\n",
+            ),
+            (
+                "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+                "5\r\nhello\r\n",
+            ),
+        ] {
+            let endpoint = version(move |_, mut stream| async move {
+                read_until(&mut stream, "\r\n\r\n").await;
+                say(&mut stream, &format!("HTTP/1.1 200 OK\r\n{said}")).await;
+            })
+            .await;
+            let bed = Bed::before(endpoint, "", "", "").await;
+            for _ in 0..20 {
+                let mut caller = bed.caller().await;
+                say(&mut caller, "GET /app HTTP/1.1\r\nHost: a\r\n\r\n").await;
+                let seen = rest(&mut caller).await;
+                assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{said}: {seen:?}");
+                assert!(seen.ends_with(seen_at_least), "{said}: {seen:?}");
+            }
+        }
+    });
+}

@@ -1,4 +1,6 @@
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::bed::{Bed, OK, read_until, reset, rest, run, say, version};
@@ -235,6 +237,38 @@ fn who_came_in_by_a_listener_that_an_edit_has_removed_is_served_as_before() {
             say(caller, ask).await;
             let seen = read_until(caller, "ok").await;
             assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
+        }
+    });
+}
+
+#[test]
+fn a_request_whose_answer_had_begun_is_never_sent_twice() {
+    run(async {
+        for begun in ["HTTP/1.1 200 O", "HTTP/1.1 100 Continue\r\n\r\n"] {
+            let asked = Rc::new(Cell::new(0));
+            let count = asked.clone();
+            let endpoint = version(move |_, mut stream| {
+                let count = count.clone();
+                async move {
+                    read_until(&mut stream, "\r\n\r\n").await;
+                    say(&mut stream, OK).await;
+                    read_until(&mut stream, "\r\n\r\n").await;
+                    count.set(count.get() + 1);
+                    say(&mut stream, begun).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    reset(stream);
+                }
+            })
+            .await;
+            let bed = plain(endpoint).await;
+            let mut caller = bed.caller().await;
+            let ask = "GET /app HTTP/1.1\r\nHost: a\r\n\r\n";
+            say(&mut caller, ask).await;
+            assert!(read_until(&mut caller, "ok").await.contains(" 200 "));
+            say(&mut caller, ask).await;
+            let seen = read_until(&mut caller, "\n\r\n").await;
+            assert!(seen.starts_with("HTTP/1.1 502 "), "{begun:?}: {seen}");
+            assert_eq!(asked.get(), 1, "{begun:?}");
         }
     });
 }

@@ -1,8 +1,9 @@
 //! One normalised path (RFC 3986 §6.2.2): it is what rules match and what the version gets, so that no other spelling of a
-//! path reaches what a rule keeps closed.
+//! path reaches what a rule keeps closed. The paths of the file have the same form.
 //!
-//! Dot segments are resolved, runs of slashes become one, percent-encoded unreserved characters are decoded, other
-//! escapes are written in upper case. An encoded slash (`%2F`) stays as it is where the listener lets it through.
+//! Dot segments are resolved and runs of slashes become one. What a path may hold as it is (RFC 3986 §3.3) is written as
+//! it is, all else as an escape in upper case. Only an escaped `;`, `=`, `&` or `+` stays one: some read a meaning into
+//! them, and then not into their escapes. So does an encoded slash (`%2F`), where the listener lets it through.
 
 use std::borrow::Cow;
 
@@ -38,8 +39,9 @@ fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         match byte {
-            b'%' | b'\\' | 0 => return false,
             b'/' | b'.' if previous == b'/' => return false,
+            b'/' => {}
+            _ if !is_plain(byte) => return false,
             _ => {}
         }
         previous = byte;
@@ -48,7 +50,7 @@ fn is_normal(path: &[u8]) -> bool {
 }
 
 fn decode(path: &[u8], encoded_slash: bool) -> Result<String, BadPath> {
-    let mut out = Vec::with_capacity(path.len());
+    let mut out = String::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
         rest = tail;
@@ -62,14 +64,27 @@ fn decode(path: &[u8], encoded_slash: bool) -> Result<String, BadPath> {
                 match (hex(*high)? << 4) | hex(*low)? {
                     0 => return Err(BadPath::Malformed),
                     b'/' | b'\\' if !encoded_slash => return Err(BadPath::EncodedSlash),
-                    c if c.is_ascii_alphanumeric() || b"-._~".contains(&c) => out.push(c),
-                    _ => out.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]),
+                    c if is_plain(c) && !b";=&+".contains(&c) => out.push(char::from(c)),
+                    c => escape(&mut out, c),
                 }
             }
-            other => out.push(*other),
+            b'/' => out.push('/'),
+            c if is_plain(*c) => out.push(char::from(*c)),
+            c => escape(&mut out, *c),
         }
     }
-    String::from_utf8(out).map_err(|_| BadPath::Malformed)
+    Ok(out)
+}
+
+/// `pchar` of RFC 3986 §3.3, without escapes.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+}
+
+fn escape(out: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
+    out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
 }
 
 fn hex(digit: u8) -> Result<u8, BadPath> {
@@ -125,6 +140,11 @@ mod tests {
             ("/../..", "/"),
             ("/%41%7e", "/A~"),
             ("/a%c3%a9", "/a%C3%A9"),
+            ("/aé", "/a%C3%A9"),
+            ("/%40a%3A%21", "/@a:!"),
+            ("/a{b}|\"^`<>", "/a%7Bb%7D%7C%22%5E%60%3C%3E"),
+            ("/a;b=c&d+e", "/a;b=c&d+e"),
+            ("/a%3bb%3Dc%26d%2be", "/a%3Bb%3Dc%26d%2Be"),
             ("/a;x=1/../b", "/b"),
             ("/.hidden", "/.hidden"),
             ("/a..b", "/a..b"),
@@ -158,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_normal_form_is_normal(path in "/[a-c./%2eEfF5\\\\]{0,24}", slash: bool) {
+        fn the_normal_form_is_normal(path in "/[a-c./%2eEfF5é@{;\\\\]{0,24}", slash: bool) {
             if let Ok(once) = normalise(&path, slash) {
                 let twice = normalise(&once, slash).expect("a normal path is a path");
                 prop_assert_eq!(twice.as_ref(), once.as_ref());
