@@ -5,6 +5,7 @@
 
 mod access;
 mod edits;
+mod host;
 mod listener;
 mod names;
 mod region;
