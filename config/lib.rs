@@ -63,14 +63,19 @@ pub struct Loaded {
     /// The same files with what counts of them, and the folders that patterns look into.
     dependencies: Vec<Dependency>,
     landmarks: Landmarks,
+    /// Nothing is known of the files: they could not be opened for want of file descriptors.
+    starved: bool,
 }
 
 impl Loaded {
     /// What stands for a file that cannot be read: one problem, and no configuration.
     pub(crate) fn unreadable(path: &Path, error: &io::Error, reader: Reader) -> Self {
         let message = format!("cannot read the file: {}", read::told(error));
-        let hint =
-            "put it back, or let this process read it; what was loaded before stays in force";
+        let hint = if reader::no_descriptors(error) {
+            "raise the limit of open files, or close some: it is read again as soon as that is possible"
+        } else {
+            "put it back, or let this process read it; what was loaded before stays in force"
+        };
         let problem = Problem::of_file("T401", path.to_owned(), &message, hint);
         Self::refused(path, error, problem, reader)
     }
@@ -90,6 +95,7 @@ impl Loaded {
 
     fn new(config: Option<Config>, problems: Vec<Problem>, reader: &Reader) -> Self {
         let fingerprint = reader.fingerprint();
+        let starved = reader.starved();
         let dependencies = reader.dependencies();
         let files = dependencies
             .iter()
@@ -104,6 +110,7 @@ impl Loaded {
             fingerprint,
             dependencies,
             landmarks: Landmarks::default(),
+            starved,
         }
     }
 

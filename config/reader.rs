@@ -60,6 +60,7 @@ pub(crate) fn fingerprint(dependencies: &[Dependency]) -> u64 {
 pub(crate) struct Reader {
     seen: Vec<(Dependency, u64)>,
     only_files: bool,
+    starved: bool,
 }
 
 impl Reader {
@@ -78,6 +79,7 @@ impl Reader {
         } else {
             read_bounded(path, bound)
         };
+        self.starved |= result.as_ref().is_err_and(no_descriptors);
         let seen = match &result {
             Ok((bytes, true)) => xxh3_64(bytes),
             Ok((_, false)) => NO_FILE_OF_BYTES,
@@ -97,6 +99,7 @@ impl Reader {
 
     /// Remembers that a file could not be read, unless its reading is remembered already.
     pub(crate) fn failed(&mut self, path: &Path, bound: u64, error: &io::Error) {
+        self.starved |= no_descriptors(error);
         self.remember(Dependency::File(path.to_owned(), bound), seen_error(error));
     }
 
@@ -107,11 +110,17 @@ impl Reader {
         pattern: &glob::Pattern,
     ) -> io::Result<Vec<PathBuf>> {
         let result = matching(folder, pattern);
+        self.starved |= result.as_ref().is_err_and(no_descriptors);
         self.remember(
             Dependency::Listing(folder.to_owned(), pattern.clone()),
             seen_names(&result),
         );
         Ok(result?.into_iter().map(|name| folder.join(name)).collect())
+    }
+
+    /// Whether something could not be opened only because the process, or the machine, has too many open files.
+    pub(crate) fn starved(&self) -> bool {
+        self.starved
     }
 
     fn remember(&mut self, dependency: Dependency, seen: u64) {
@@ -211,6 +220,11 @@ fn seen_names(names: &io::Result<Vec<String>>) -> u64 {
         Ok(names) => xxh3_64(names.join("\0").as_bytes()),
         Err(error) => seen_error(error),
     }
+}
+
+/// EMFILE and ENFILE, which have no kind of their own.
+pub(crate) fn no_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23))
 }
 
 fn seen_error(error: &io::Error) -> u64 {

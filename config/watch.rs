@@ -35,6 +35,10 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_secs(10);
 /// A look that takes longer hangs: a read that somebody asks for does not wait for it any more.
 const HANGS: Duration = Duration::from_secs(1);
+/// Where no file could be opened for want of descriptors, it is tried again so soon.
+const STARVED_RETRY: Duration = Duration::from_millis(200);
+/// Between two lines in the log about that.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// The most links that one path may lead through, as in the kernel.
 const MOST_LINKS: usize = 40;
 
@@ -76,6 +80,8 @@ pub struct Watch {
     /// When to look, once an event came: silence since then, or at the latest.
     due: Option<Due>,
     next_poll: Instant,
+    /// When it was last told that files cannot be opened.
+    said_starved: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +108,7 @@ impl Watch {
             look: None,
             due: None,
             next_poll: Instant::now() + pace.poll,
+            said_starved: None,
         }
     }
 
@@ -121,6 +128,11 @@ impl Watch {
             let Some(loaded) = self.look(task).await else {
                 continue;
             };
+            if loaded.starved {
+                // Nobody's mistake, and nothing is known of the edit: what was told stays told.
+                self.starve(&loaded);
+                continue;
+            }
             // The look may have seen an edit half done, and the read none at all.
             let is_told = loaded.fingerprint == self.told;
             self.accept(&loaded);
@@ -139,7 +151,13 @@ impl Watch {
         }
         loop {
             if let Some(loaded) = self.look(Task::Read).await {
-                self.accept(&loaded);
+                if loaded.starved {
+                    // Whoever asked must be told, so that what comes after it is news.
+                    self.told = loaded.fingerprint;
+                    self.starve(&loaded);
+                } else {
+                    self.accept(&loaded);
+                }
                 return loaded;
             }
         }
@@ -217,6 +235,25 @@ impl Watch {
             self.changed.notify_one();
         }
         seen.loaded
+    }
+
+    /// Looks again soon, at what was known before.
+    fn starve(&mut self, loaded: &Loaded) {
+        let now = Instant::now();
+        let at = now + STARVED_RETRY;
+        self.due = Some(Due {
+            silent: at,
+            latest: at,
+        });
+        if self.said_starved.is_none_or(|said| now >= said + SAY_EVERY) {
+            self.said_starved = Some(now);
+            let problem = loaded.problems.first().map(|problem| &problem.message);
+            tracing::warn!(
+                problem,
+                "files cannot be read for want of file descriptors; they are tried again every {STARVED_RETRY:?}; raise \
+                 the limit of open files"
+            );
+        }
     }
 
     fn accept(&mut self, loaded: &Loaded) {

@@ -18,6 +18,7 @@
 //! | 2 | [`release`] | the judgement: is the candidate worse than stable? Pure |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
+//! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
 //!
 //! Below them is the crate `tidegate-config`: from the bytes of a file to checked values. `exchange` and `listen` never
 //! import `control`: the request path does not know who writes.
@@ -65,6 +66,7 @@
 pub mod app;
 pub mod command;
 pub mod control;
+pub mod descriptors;
 pub mod exchange;
 pub mod http1;
 pub mod listen;

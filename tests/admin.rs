@@ -1,9 +1,12 @@
 //! The admin API tells how it stands and what counts, to those who may ask.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Launch, Metrics, Proxy, Site, command, eventually};
+use crate::harness::{
+    Backend, Conn, Launch, Metrics, Proxy, Site, command, eventually, soon, until,
+};
 
 fn one() -> (Backend, Site) {
     let v1 = Backend::start("v1");
@@ -627,4 +630,76 @@ fn what_does_not_work_yet_is_an_error_and_never_ignored() {
         LATER.len(),
         quiet.join("\n")
     );
+}
+
+/// An answer of readyz and of healthz, each on a connection of its own, each within a second.
+#[track_caller]
+fn probes_answer(address: SocketAddr) {
+    for path in ["/readyz", "/healthz"] {
+        let start = Instant::now();
+        let mut conn = Conn::open(address);
+        let answer = conn.with_admin_host(address).get(path, &[]);
+        let took = start.elapsed();
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(took < soon(Duration::from_secs(1)), "{path} took {took:?}");
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}
+
+#[test]
+fn strangers_that_connect_and_say_nothing_do_not_keep_probes_out() {
+    let (_v1, site) = one();
+    let probes = free_port();
+    let proxy = Proxy::start(&site.with(
+        "admin",
+        &format!("{{ address: 127.0.0.1:0, probes: \"{probes}\" }}"),
+    ));
+    for address in [proxy.admin(), probes] {
+        let silent: Vec<Conn> = (0..300).map(|_| Conn::open(address)).collect();
+        probes_answer(address);
+        // Who begins a head and does not end it has asked nothing either.
+        let begun = (0..300).map(|_| {
+            let mut conn = Conn::open(address);
+            conn.send("GET /readyz HTTP/1.1\r\nHo");
+            conn
+        });
+        let begun: Vec<Conn> = begun.collect();
+        probes_answer(address);
+        let told = || {
+            let log = proxy.log();
+            let place = address.to_string();
+            let is_told = |line: &&String| line.contains(&place) && line.contains("give way");
+            log.iter().filter(is_told).count()
+        };
+        until("it is told", || told() > 0);
+        assert!(told() <= 2, "not once a connection");
+        drop((silent, begun));
+    }
+}
+
+#[test]
+fn a_request_under_way_to_the_admin_api_does_not_give_way_to_a_crowd() {
+    let (_v1, site) = one();
+    let proxy = Proxy::start(&site);
+    let address = proxy.admin();
+    let body = r#"{"method":"GET","url":"http://t/"}"#;
+    let mut slow = Conn::open(address);
+    slow.send(format!(
+        "POST /api/v1/explain HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{}",
+        body.len(),
+        &body[..10]
+    ));
+    // It is under way once a later connection has been answered.
+    probes_answer(address);
+    let _silent: Vec<Conn> = (0..600).map(|_| Conn::open(address)).collect();
+    probes_answer(address);
+    slow.send(&body[10..]);
+    let answer = slow.answer();
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("release", 2),
     ("record", 1),
     ("http1", 1),
+    ("descriptors", 1),
 ];
 
 /// What a word may stand in, and why. A path is a file or a folder; code of tests is not looked at.

@@ -1,10 +1,11 @@
 //! When the machine runs out of something the proxy says so, goes on, and recovers by itself.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Conn, Launch, Proxy, Signal, Site, eventually, until};
+use crate::harness::{Backend, Conn, Launch, Proxy, Signal, Site, eventually, soon, until};
 
 fn one() -> (Backend, Site) {
     let v1 = Backend::start("v1");
@@ -27,7 +28,7 @@ fn without_file_descriptors_new_connections_wait_and_open_ones_go_on() {
             Err(_) => break,
         }
     }
-    until("it has run out", || proxy.descriptors() >= 70);
+    until("it has run out", || proxy.descriptors() >= 64);
     let busy = processor_time(&proxy);
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(800) {
@@ -66,6 +67,99 @@ fn without_file_descriptors_new_connections_wait_and_open_ones_go_on() {
         "and does not fill the log: {} lines",
         proxy.log().len()
     );
+}
+
+/// Connections that hold every descriptor that connections may have.
+fn crowd(address: SocketAddr) -> Vec<Conn> {
+    // The kernel accepts for the proxy, so that all of these connect.
+    let crowd = (0..90).map(|_| {
+        let mut conn = Conn::open(address);
+        conn.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+        conn
+    });
+    crowd.collect()
+}
+
+#[test]
+fn without_file_descriptors_for_callers_probes_are_answered_and_edits_come_into_force() {
+    let (v1, site) = one();
+    let proxy = Launch::new(&site).after("ulimit -n 64").start();
+    let _crowd = crowd(proxy.address("in"));
+    proxy.logs(&["cannot accept connections"]);
+    for path in ["/readyz", "/healthz", "/metrics", "/api/v1/config"] {
+        let start = Instant::now();
+        assert_eq!(proxy.ask("GET", path, "").status, 200);
+        let took = start.elapsed();
+        assert!(took < soon(Duration::from_secs(1)), "{path} took {took:?}");
+    }
+    proxy.edit(&Site::of(&[("v2", v1.endpoint())]));
+    let more = "[{ name: in, address: \"127.0.0.1:0\" }, { name: more, address: \"127.0.0.1:0\" }]";
+    proxy.edit(&site.with("listeners", more));
+}
+
+#[test]
+fn silent_callers_of_the_admin_api_leave_descriptors_to_probes_and_edits() {
+    let (v1, site) = one();
+    let proxy = Launch::new(&site).after("ulimit -n 64").start();
+    let _crowd = crowd(proxy.address("in"));
+    proxy.logs(&["cannot accept connections"]);
+    let _silent: Vec<Conn> = (0..100).map(|_| Conn::open(proxy.admin())).collect();
+    let start = Instant::now();
+    assert_eq!(proxy.ask("GET", "/readyz", "").status, 200);
+    assert!(start.elapsed() < soon(Duration::from_secs(1)));
+    proxy.edit(&Site::of(&[("v2", v1.endpoint())]));
+}
+
+/// Lets the running process open so many files.
+fn allow(proxy: &Proxy, files: u64) {
+    let limit = rustix::process::Rlimit {
+        current: Some(files),
+        maximum: Some(20_000),
+    };
+    let pid = Some(proxy.pid());
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).expect("our child");
+}
+
+#[test]
+fn an_edit_that_no_descriptor_was_left_to_read_is_no_mistake_and_comes_into_force_once_there_are_some()
+ {
+    let (v1, site) = one();
+    let proxy = Proxy::start(&site);
+    proxy.edit(&Site::of(&[("v2", v1.endpoint())]));
+    allow(&proxy, 3);
+    let before = proxy.log().len();
+    proxy.write(&Site::of(&[("v3", v1.endpoint())]).yaml());
+    proxy.logs(&["files cannot be read", "Too many open files"]);
+    std::thread::sleep(Duration::from_secs(2));
+    let log = proxy.log().split_off(before);
+    assert!(
+        !log.iter()
+            .any(|line| line.contains("T401") || line.contains("refused")),
+        "{log:#?}"
+    );
+    assert!(
+        log.len() < 20,
+        "it does not fill the log: {} lines",
+        log.len()
+    );
+    allow(&proxy, 1000);
+    proxy.in_force_after(2, Instant::now());
+}
+
+#[test]
+fn who_asks_for_a_reload_without_descriptors_is_told_what_is_wrong_until_there_are_some() {
+    let (_v1, site) = one();
+    let proxy = Proxy::start(&site);
+    allow(&proxy, 3);
+    proxy.signal(Signal::HUP);
+    proxy.logs(&["Too many open files", "limit of open files", "T401"]);
+    allow(&proxy, 1000);
+    eventually("all is well again", soon(Duration::from_secs(1)), || {
+        let config = proxy.config();
+        (config["ok"] == true)
+            .then_some(())
+            .ok_or_else(|| config.to_string())
+    });
 }
 
 /// Clock ticks that the process has used, of 100 a second.

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -15,6 +17,7 @@ use super::presence::{Crowd, Presence};
 use super::pulse::Door;
 use super::worker::Worker;
 use super::workers::BACKLOG;
+use crate::descriptors::{self, Use};
 use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
 use crate::snapshot::ListenerKey;
@@ -50,37 +53,50 @@ pub struct Listener {
 impl Listener {
     /// Accepts on `socket` until told to close; then closes it and serves what the kernel had accepted by then.
     pub async fn run(self, socket: TcpListener) {
-        let mut failures = 0;
-        let mut said: Option<Instant> = None;
+        let mut trouble = Trouble::default();
         let mut close = self.close.clone();
         let mut closing = pin!(close.wait_for(|close| *close));
-        loop {
-            let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
-                _ = &mut closing => break,
+        let mut waiting: Option<(TcpStream, SocketAddr)> = None;
+        'open: loop {
+            let accepted = match waiting.take() {
+                Some((stream, address)) => Ok((lowered(stream), address)),
+                None => tokio::select! {
+                    accepted = socket.accept() => accepted,
+                    _ = &mut closing => break,
+                },
             };
-            match accepted {
-                Ok((stream, address)) => {
-                    failures = 0;
-                    self.admit(stream, address);
+            let error = match accepted {
+                // One may wait with a descriptor that is control's, the rest of the queue without.
+                Ok((stream, address)) if Use::Requests.is_denied(&stream) => {
+                    if Use::Waiting.is_denied(&stream) {
+                        let ledger = self.worker.gate.ledger();
+                        ledger.refuse(self.id, Reason::Connections);
+                    } else {
+                        waiting = Some((stream, address));
+                    }
+                    io::Error::from(Errno::MFILE)
                 }
-                Err(error) if is_of_one_caller(&error) => {}
-                Err(error) => {
-                    if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                        said = Some(Instant::now());
-                        tracing::error!(
-                            address = %self.key.address(), %error,
-                            "cannot accept connections; those that are open go on, new ones wait; raise the limit of \
-                             open files or lower limits.connections"
-                        );
-                    }
-                    tokio::select! {
-                        () = tokio::time::sleep(BACK_OFF[failures.min(BACK_OFF.len() - 1)]) => {}
-                        _ = &mut closing => break,
-                    }
-                    failures += 1;
+                Ok((stream, address)) => {
+                    trouble.is_over();
+                    self.admit(stream, address);
+                    continue;
+                }
+                Err(error) if is_of_one_caller(&error) => continue,
+                Err(error) => error,
+            };
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(trouble.back_off(&error, &self.key)) => {}
+                    _ = &mut closing => break 'open,
+                }
+                let lowest = descriptors::lowered(&socket);
+                if lowest.is_ok_and(|lowest| !Use::Requests.is_denied(&lowest)) {
+                    break;
                 }
             }
+        }
+        if let Some((stream, address)) = waiting {
+            self.admit(stream, address);
         }
         for (stream, address) in close_and_take_queue(socket) {
             match TcpStream::from_std(stream) {
@@ -142,6 +158,43 @@ impl Listener {
     }
 }
 
+/// A time in which nobody new can be let in.
+#[derive(Debug, Default)]
+struct Trouble {
+    failures: usize,
+    said: Option<Instant>,
+}
+
+impl Trouble {
+    /// One more failure: tells of it, not too often, and says how long to wait.
+    fn back_off(&mut self, error: &io::Error, key: &ListenerKey) -> Duration {
+        if self.said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            tracing::error!(
+                address = %key.address(), %error,
+                "cannot accept connections; those that are open go on, new ones wait; raise the limit of open files or \
+                 lower limits.connections"
+            );
+        }
+        let wait = BACK_OFF[self.failures.min(BACK_OFF.len() - 1)];
+        self.failures += 1;
+        wait
+    }
+
+    fn is_over(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The same connection by the lowest descriptor that is free now, or by its old one.
+fn lowered(stream: TcpStream) -> TcpStream {
+    let lower = descriptors::lowered(&stream).ok();
+    let lower = lower.filter(|lower| lower.as_raw_fd() < stream.as_raw_fd());
+    lower
+        .and_then(|lower| TcpStream::from_std(lower.into()).ok())
+        .unwrap_or(stream)
+}
+
 /// Closes a listening socket; who waits in its queue was let in by the kernel already, and is taken along. Nothing is
 /// done between the last look and the close but the close: who comes between the two is lost.
 fn close_and_take_queue(socket: TcpListener) -> Vec<(std::net::TcpStream, SocketAddr)> {
@@ -151,6 +204,7 @@ fn close_and_take_queue(socket: TcpListener) -> Vec<(std::net::TcpStream, Socket
     let mut queue = Vec::new();
     while queue.len() < BACKLOG as usize {
         match socket.accept() {
+            Ok((stream, _)) if Use::Requests.is_denied(&stream) => break,
             Ok(caller) => queue.push(caller),
             Err(error) if is_of_one_caller(&error) => {}
             Err(_) => break,

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use tidegate_config::EndpointAddress;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, UnixSocket};
 
 use super::http1::Http1;
 use super::{Endpoint, Outbound};
+use crate::descriptors::Use;
 use crate::http1::socket::Socket;
 use crate::record::{VersionId, WorkerLedger};
 
@@ -94,7 +97,12 @@ where
 /// # Errors
 /// As [`ConnectError`] says.
 pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<Box<Http1>, ConnectError> {
-    let socket = within(bound, &place.endpoint, dial(&place.endpoint.address)).await?;
+    let socket = within(
+        bound,
+        &place.endpoint,
+        dial_for_request(&place.endpoint.address),
+    )
+    .await?;
     Ok(Box::new(Http1::new(socket, place.clone())))
 }
 
@@ -107,7 +115,7 @@ pub async fn h2c(
     bound: Duration,
 ) -> Result<(http2::SendRequest<Outbound>, Rc<Cell<usize>>), ConnectError> {
     let handshake = async {
-        let socket = dial(&place.endpoint.address).await?;
+        let socket = dial_for_request(&place.endpoint.address).await?;
         http2::Builder::new(Local)
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
@@ -135,14 +143,43 @@ pub async fn h2c(
     Ok((sender, streams))
 }
 
+/// Connects for control, which may use the last descriptors.
 pub(super) async fn dial(address: &EndpointAddress) -> io::Result<Socket> {
+    connect(address, |_| Ok(())).await
+}
+
+/// Connects for a request, which may not.
+async fn dial_for_request(address: &EndpointAddress) -> io::Result<Socket> {
+    connect(address, |number| {
+        if Use::Requests.is_denied(&number) {
+            return Err(io::Error::from(Errno::MFILE));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// `may` is asked before the endpoint hears of it.
+async fn connect(
+    address: &EndpointAddress,
+    may: impl FnOnce(RawFd) -> io::Result<()>,
+) -> io::Result<Socket> {
     match address {
         EndpointAddress::Ip(ip, port) => {
-            let stream = TcpStream::connect(SocketAddr::new(*ip, *port)).await?;
+            let socket = match ip {
+                IpAddr::V4(_) => TcpSocket::new_v4()?,
+                IpAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            may(socket.as_raw_fd())?;
+            let stream = socket.connect(SocketAddr::new(*ip, *port)).await?;
             stream.set_nodelay(true)?;
             Ok(stream.into())
         }
-        EndpointAddress::Unix(path) => Ok(UnixStream::connect(path).await?.into()),
+        EndpointAddress::Unix(path) => {
+            let socket = UnixSocket::new_stream()?;
+            may(socket.as_raw_fd())?;
+            Ok(socket.connect(path).await?.into())
+        }
     }
 }
 

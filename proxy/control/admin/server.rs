@@ -12,17 +12,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::ServiceExt as _;
 
-/// Connections open at one time; more wait in the socket's queue until one ends.
-const MAX_CONNECTIONS: usize = 256;
+use super::seats::{MAX_CONNECTIONS, Seat, Seats};
+use crate::descriptors::{self, Use};
+
 /// From a connection's first moment, or the end of its last request, to the end of the next head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client may leave an answer in its socket without reading any of it.
@@ -31,6 +32,8 @@ const WRITE_STALL: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 32 * 1024;
 /// How long nothing is accepted after the system refused a connection (no file descriptors left, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines in the log about connections that had to give way.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Connections that may wait in the socket's queue.
 const BACKLOG: u32 = 256;
 
@@ -72,7 +75,7 @@ impl Door {
     /// Answers with `router` until the result is dropped.
     pub fn open(self, router: Router) -> Server {
         let address = self.address;
-        let accepting = tokio::spawn(accept(self.listener, router)).abort_handle();
+        let accepting = tokio::spawn(accept(self.listener, address, router)).abort_handle();
         Server { address, accepting }
     }
 }
@@ -97,24 +100,39 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(listener: TcpListener, address: SocketAddr, router: Router) {
+    let mut seats = Seats::default();
     // Dropped with this task: that tells the connections to finish.
     let (_open, closed) = tokio::sync::watch::channel(());
     let mut failing = false;
+    let mut said: Option<Instant> = None;
     loop {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, peer)) => {
                 failing = false;
-                let (router, closed) = (router.clone(), closed.clone());
-                tokio::spawn(async move {
-                    converse(stream, peer, router, closed).await;
-                    drop(place);
-                });
+                let scarce = Use::Admin.is_denied(&stream) && seats.dismiss();
+                let (seat, gave_way) = seats.free().await;
+                if (scarce || gave_way) && said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                    said = Some(Instant::now());
+                    tracing::warn!(
+                        %address,
+                        "too many connections to {address} (of {MAX_CONNECTIONS} at most, or of the open files that \
+                         are left); those that asked nothing for longest give way to new ones; let fewer callers reach \
+                         this address"
+                    );
+                }
+                let conversation = converse(
+                    stream,
+                    peer,
+                    router.clone(),
+                    Arc::clone(&seat),
+                    closed.clone(),
+                );
+                seats.take(seat, tokio::spawn(conversation).abort_handle());
+            }
+            // Nobody has to wait for a descriptor that a silent caller holds. It is free once that task has run.
+            Err(error) if descriptors::are_used_up(&error) && seats.dismiss() => {
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 // Once for each time of trouble: it lasts for many tries.
@@ -131,12 +149,24 @@ async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    seat: Arc<Seat>,
     mut closed: tokio::sync::watch::Receiver<()>,
 ) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request)
+        let under_way = seat.request();
+        let answer = router.clone().oneshot(request);
+        async move {
+            // The body keeps it: what is being answered is under way.
+            let held = |body: Body| {
+                body.map_frame(move |frame| {
+                    let _ = &under_way;
+                    frame
+                })
+            };
+            answer.await.map(|answer| answer.map(held))
+        }
     });
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
