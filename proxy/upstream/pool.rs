@@ -17,6 +17,8 @@ use super::{Endpoint, Outbound, Version};
 use crate::record::{VersionId, WorkerLedger};
 
 mod lease;
+#[cfg(test)]
+mod tests;
 
 pub(super) use lease::CutNotice;
 pub use lease::{Lease, Link};
@@ -240,7 +242,7 @@ impl Pool {
     /// A new shared connection with its first stream taken; `None` where an old one has got room meanwhile.
     async fn dial_h2c(&self) -> Result<Option<Rc<Shared>>, ConnectError> {
         let room = || self.shared.borrow().iter().any(|s| s.has_room());
-        let Some(place) = self.place_or(room).await? else {
+        let Some(place) = self.place_or(self.patience(), room).await? else {
             return Ok(None);
         };
         let (sender, allowed) = connect::h2c(&place, self.settings.get().connect).await?;
@@ -257,10 +259,13 @@ impl Pool {
         Ok(Some(shared))
     }
 
-    /// A place for one more connection, or a connection that came free while waiting for one.
-    async fn place_or(&self, free: impl Fn() -> bool) -> Result<Option<Rc<Place>>, ConnectError> {
-        let settings = self.settings.get();
-        let max = settings.max_per_endpoint.get();
+    /// A place for one more connection by `end`; `None` where `free` says that there is a connection to be had instead.
+    async fn place_or(
+        &self,
+        end: tokio::time::Instant,
+        free: impl Fn() -> bool,
+    ) -> Result<Option<Rc<Place>>, ConnectError> {
+        let max = self.settings.get().max_per_endpoint.get();
         let take = || Place::take(&self.endpoint, max, &self.ledger, self.version).map(Rc::new);
         if let Some(place) = take() {
             return Ok(Some(place));
@@ -269,20 +274,27 @@ impl Pool {
             return Err(ConnectError::Overflow);
         }
         let _waits = Waiting::new(&self.waiting);
-        let end = tokio::time::Instant::now() + settings.connect;
-        while tokio::time::Instant::now() < end {
-            // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
-            let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
-            let again = tokio::time::Instant::now() + ASK_AGAIN * waiting;
-            let _ = tokio::time::timeout_at(again.min(end), self.freed.notified()).await;
+        loop {
             if free() {
                 return Ok(None);
             }
             if let Some(place) = take() {
                 return Ok(Some(place));
             }
+            let now = tokio::time::Instant::now();
+            if now >= end {
+                return Err(ConnectError::Overflow);
+            }
+            // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
+            let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
+            let again = (now + ASK_AGAIN * waiting).min(end);
+            let _ = tokio::time::timeout_at(again, self.freed.notified()).await;
         }
-        Err(ConnectError::Overflow)
+    }
+
+    /// Until when a request that comes now waits for a place.
+    fn patience(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.settings.get().connect
     }
 }
 

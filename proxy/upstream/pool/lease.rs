@@ -64,9 +64,15 @@ impl Lease {
         if !fresh && self.reuse() {
             return Ok(());
         }
+        let end = pool.patience();
         let place = loop {
-            match pool.place_or(|| !pool.idle.borrow().is_empty()).await? {
+            match pool
+                .place_or(end, || !pool.idle.borrow().is_empty())
+                .await?
+            {
                 Some(place) => break place,
+                // The one that has been idle for longest gives its place to a new one.
+                None if fresh => drop(pool.idle.borrow_mut().pop_front()),
                 None if self.reuse() => return Ok(()),
                 None => {}
             }
