@@ -27,6 +27,12 @@ pub use lease::{Lease, Link};
 const WAITING: usize = 1024;
 /// A place freed by another worker is noticed within this, by one of those who wait.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// A worker that waits for places itself gives one up where a connection of the others has so many times as many
+/// waiting for it: equals would only take them from one another, at the price of a new connection each time.
+const UNFAIR: usize = 2;
+
+/// Told when a request waits for a place that an idle connection of another worker may hold.
+static WANTED: Notify = Notify::const_new();
 
 /// All pools of one worker, by endpoint. They outlive snapshots: an edit that keeps an endpoint keeps its connections.
 #[derive(Debug)]
@@ -83,6 +89,19 @@ impl Pools {
             }
             stays
         });
+    }
+
+    /// Somebody waits for a place: [`Pools::yield_up`] may free one. Who is not told in time finds out at the next sweep.
+    pub async fn wanted(&self) {
+        WANTED.notified().await;
+    }
+
+    /// Closes idle connections whose places other workers wait for.
+    pub fn yield_up(&self) {
+        self.by_endpoint
+            .borrow()
+            .values()
+            .for_each(|pool| pool.yield_up());
     }
 
     /// Closes connections that nobody has used for `pool.idle`, and what has been leaving for long enough.
@@ -197,7 +216,7 @@ impl Pool {
     }
 
     fn give_back(&self, mut connection: Box<Http1>) {
-        if !self.closed.get() {
+        if !self.closed.get() && !self.is_owed(false) {
             connection.rest();
             self.idle.borrow_mut().push_back(Unused {
                 connection,
@@ -233,6 +252,56 @@ impl Pool {
         self.shared
             .borrow_mut()
             .retain(|s| !s.sender.is_closed() && stays(s));
+        self.yield_up();
+    }
+
+    /// Whether a place that this worker could give, or could take, is due to another one. Of those who wait, there is
+    /// always one that owes nothing: nobody waits for a place that all leave to one another.
+    fn is_owed(&self, taking: bool) -> bool {
+        let wanted = self.endpoint.wanted();
+        if wanted == 0 {
+            return false; // as nearly always
+        }
+        let (here, held) = (self.waiting.get(), self.held());
+        let elsewhere = wanted.saturating_sub(here);
+        let all = self.endpoint.connections();
+        let others_free = self.max().saturating_sub(all + usize::from(taking));
+        elsewhere > others_free && elsewhere * held > UNFAIR * here * all.saturating_sub(held)
+    }
+
+    fn max(&self) -> usize {
+        self.settings.get().max_per_endpoint.get()
+    }
+
+    /// Connections of this worker.
+    fn held(&self) -> usize {
+        match self.endpoint.protocol {
+            config::Protocol::Http1 => {
+                let busy = self.in_flight.get().saturating_sub(self.waiting.get());
+                busy + self.idle.borrow().len()
+            }
+            config::Protocol::H2c => self.shared.borrow().len(),
+        }
+    }
+
+    /// Closes idle connections as long as others wait for their places.
+    fn yield_up(&self) {
+        // A shared one gives its place back a little later: once its task has ended.
+        while self.is_owed(false)
+            && self.drop_idle()
+            && self.endpoint.protocol == config::Protocol::Http1
+        {}
+    }
+
+    /// Closes the connection that has been idle for longest, if there is one.
+    fn drop_idle(&self) -> bool {
+        let unused = |s: &Rc<Shared>| s.streams.get() == 0;
+        let oldest = self.idle.borrow_mut().pop_front();
+        oldest.is_some() || {
+            let mut shared = self.shared.borrow_mut();
+            let at = shared.iter().position(unused);
+            at.map(|at| shared.swap_remove(at)).is_some()
+        }
     }
 
     fn dialing(&self) -> Option<Rc<Dialing>> {
@@ -265,30 +334,45 @@ impl Pool {
         end: tokio::time::Instant,
         free: impl Fn() -> bool,
     ) -> Result<Option<Rc<Place>>, ConnectError> {
-        let max = self.settings.get().max_per_endpoint.get();
-        let take = || Place::take(&self.endpoint, max, &self.ledger, self.version).map(Rc::new);
-        if let Some(place) = take() {
+        let take =
+            || Place::take(&self.endpoint, self.max(), &self.ledger, self.version).map(Rc::new);
+        if self.endpoint.wanted() == 0
+            && let Some(place) = take()
+        {
             return Ok(Some(place));
         }
         if self.waiting.get() >= WAITING {
             return Err(ConnectError::Overflow);
         }
-        let _waits = Waiting::new(&self.waiting);
+        let _waits = Waiting::new(self);
+        // A hundred that begin to wait at once need not all tell.
+        let mut tells = self.waiting.get() == 1;
         loop {
             if free() {
                 return Ok(None);
             }
-            if let Some(place) = take() {
+            if !self.is_owed(true)
+                && let Some(place) = take()
+            {
+                // Where one has come free there may be more.
+                if self.waiting.get() > 1 {
+                    self.freed.notify_one();
+                }
                 return Ok(Some(place));
             }
             let now = tokio::time::Instant::now();
             if now >= end {
                 return Err(ConnectError::Overflow);
             }
+            if tells {
+                WANTED.notify_waiters();
+            }
             // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
             let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
             let again = (now + ASK_AGAIN * waiting).min(end);
-            let _ = tokio::time::timeout_at(again, self.freed.notified()).await;
+            tells = tokio::time::timeout_at(again, self.freed.notified())
+                .await
+                .is_err();
         }
     }
 
@@ -324,18 +408,20 @@ impl Drop for Dial {
     }
 }
 
-/// Counts a waiter for as long as it lives.
-struct Waiting<'a>(&'a Cell<usize>);
+/// Counts who waits for a place, here and for all workers, for as long as it lives.
+struct Waiting<'a>(&'a Pool);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+    fn new(pool: &'a Pool) -> Self {
+        pool.waiting.set(pool.waiting.get() + 1);
+        pool.endpoint.want();
+        Self(pool)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.endpoint.unwant();
     }
 }

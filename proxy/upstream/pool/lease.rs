@@ -182,6 +182,7 @@ impl Drop for Lease {
         if let Link::H2c(shared) = &self.link {
             shared.streams.set(shared.streams.get() - 1);
             shared.since.set(Instant::now());
+            self.pool.yield_up();
         }
         if self.pool.waiting.get() > 0 {
             self.pool.freed.notify_one();

@@ -1,8 +1,9 @@
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_config as config;
 use tokio::net::TcpListener;
@@ -93,6 +94,109 @@ fn a_last_try_never_goes_over_a_warm_connection_even_where_no_more_are_allowed()
             bed.version.endpoints[0].connections(),
             2,
             "nor one too many"
+        );
+    });
+}
+
+/// The worker's part: gives up what another one wants as soon as it is told.
+fn obliging(pools: &Rc<Pools>) {
+    let pools = pools.clone();
+    tokio::task::spawn_local(async move {
+        loop {
+            pools.wanted().await;
+            pools.yield_up();
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_one_worker_keeps_idle_makes_room_for_another_worker_at_once() {
+    run(async {
+        let bed = Bed::with(1).await;
+        bed.workers.iter().for_each(obliging);
+        for turn in 0..10 {
+            let start = Instant::now();
+            bed.warm(turn % 2, 1).await;
+            let waited = start.elapsed();
+            assert!(waited < Duration::from_millis(200), "{waited:?}");
+        }
+    });
+}
+
+#[test]
+fn a_burst_on_one_worker_gets_what_a_burst_on_another_has_left() {
+    run(async {
+        let bed = Bed::with(50).await;
+        bed.workers.iter().for_each(obliging);
+        bed.warm(0, 50).await;
+        let (bed, start) = (Rc::new(bed), Instant::now());
+        let burst: Vec<_> = (0..50)
+            .map(|_| {
+                let bed = bed.clone();
+                tokio::task::spawn_local(async move { bed.connected(1).await })
+            })
+            .collect();
+        let mut held = Vec::new();
+        for one in burst {
+            held.push(one.await.expect("no panic").expect("a place"));
+        }
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_millis(200), "{waited:?}");
+    });
+}
+
+#[test]
+fn a_worker_whose_requests_never_pause_leaves_room_for_another_worker() {
+    run(async {
+        let bed = Rc::new(Bed::with(2).await);
+        bed.workers.iter().for_each(obliging);
+        for _ in 0..8 {
+            let bed = bed.clone();
+            tokio::task::spawn_local(async move {
+                loop {
+                    let lease = bed.connected(0).await.expect("a place");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    lease.release();
+                    // Who has waited comes first.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for _ in 0..10 {
+            let lease = bed.connected(1).await.expect("a place");
+            lease.release();
+        }
+    });
+}
+
+#[test]
+fn workers_that_all_have_to_wait_keep_their_connections_warm() {
+    run(async {
+        let bed = Rc::new(Bed::with(4).await);
+        bed.workers.iter().for_each(obliging);
+        let (made, served) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let ends = Instant::now() + Duration::from_millis(500);
+        let asking = (0..40).map(|n| {
+            let (bed, made, served) = (bed.clone(), made.clone(), served.clone());
+            tokio::task::spawn_local(async move {
+                while Instant::now() < ends {
+                    let lease = bed.connected(n % 2).await.expect("a place");
+                    made.set(made.get() + usize::from(!lease.is_reused()));
+                    served.set(served.get() + 1);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    lease.release();
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+        });
+        for one in asking.collect::<Vec<_>>() {
+            one.await.expect("no panic");
+        }
+        let (made, served) = (made.get(), served.get());
+        assert!(
+            made * 5 < served,
+            "{made} connections for {served} requests"
         );
     });
 }
