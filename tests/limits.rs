@@ -423,3 +423,44 @@ fn a_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     assert_eq!(proxy.get("/", &[]).status, 200);
     assert!(start.elapsed() < soon(Duration::from_secs(1)));
 }
+
+#[test]
+fn connections_to_an_endpoint_are_for_whichever_worker_needs_one() {
+    let v1 = Backend::start("v1");
+    let site = Site::of(&[("v1", v1.endpoint())])
+        .service("pool: { max_per_endpoint: 1 }", &[("v1", v1.endpoint())]);
+    let proxy = Proxy::start(&site);
+    let start = Instant::now();
+    let mut open = Vec::new();
+    for turn in 0..30 {
+        let mut conn = proxy.connect();
+        let answer = conn.get("/", &[]);
+        assert_eq!(answer.status, 200, "request {turn}: {}", answer.text());
+        open.push(conn);
+    }
+    assert!(
+        start.elapsed() < soon(Duration::from_secs(3)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_bound_of_ours_does_not_take_an_endpoint_out() {
+    let v1 = Backend::start("v1");
+    let more = "pool: { max_per_endpoint: 1, connect: 100ms }\n\
+                health: { passive: { consecutive_failures: 1, eject_for: 60s, max_ejected: 100% } }";
+    let proxy =
+        Proxy::start(&Site::of(&[("v1", v1.endpoint())]).service(more, &[("v1", v1.endpoint())]));
+    let mut slow = proxy.connect();
+    slow.send("GET /?delay=1000 HTTP/1.1\r\nHost: t\r\n\r\n");
+    until("it holds the only connection", || v1.requests() == 1);
+    let full = proxy.get("/", &[]);
+    assert_eq!(full.status, 503);
+    assert_eq!(full.header("x-tidegate-refusal"), "pool_full");
+    assert_eq!(slow.answer().status, 200);
+    let next = proxy.get("/", &[]);
+    assert_eq!(next.status, 200, "{}", next.text());
+    let full = [("version", "v1"), ("kind", "pool_full")];
+    proxy.counts("tidegate_failures_total", &full, 1.0);
+}

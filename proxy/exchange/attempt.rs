@@ -114,7 +114,9 @@ pub async fn attempt(
                 };
                 // A connection that died while idle says nothing about its endpoint.
                 let died_idle = kind == FailureKind::Reset && lease.is_reused() && next.is_some();
-                if kind.blame() == Blame::Version && !died_idle {
+                // Nor does the bound on how many there may be.
+                let ours = kind == FailureKind::PoolFull;
+                if kind.blame() == Blame::Version && !died_idle && !ours {
                     (terms.failed)(lease.endpoint());
                 }
                 match next {

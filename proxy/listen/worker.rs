@@ -91,6 +91,7 @@ impl Worker {
                     worker.gate.viewer().sweep(now);
                     pools.sweep(now);
                 }
+                () = pools.wanted() => pools.yield_up(),
                 command = commands.recv() => match command {
                     Some(command) => if !worker.follow(command) { return },
                     None => return,

@@ -26,6 +26,8 @@ pub struct Endpoint {
     /// Failures in a row, as seen by all workers.
     failures: AtomicU32,
     connections: AtomicUsize,
+    /// Requests of all workers that wait for a place among the connections.
+    wanted: AtomicUsize,
 }
 
 impl Endpoint {
@@ -41,6 +43,7 @@ impl Endpoint {
             ejected_until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
         }
     }
 
@@ -106,6 +109,21 @@ impl Endpoint {
 
     pub(super) fn leave_place(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Requests of all workers that wait for a place.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// One more waits for a place.
+    pub(super) fn want(&self) {
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One fewer waits.
+    pub(super) fn unwant(&self) {
+        self.wanted.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn millis(&self, now: Instant) -> u64 {

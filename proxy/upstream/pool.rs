@@ -3,26 +3,36 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
 use tidegate_config as config;
 use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
 
 use super::connect::{self, ConnectError, Place};
 use super::http1::Http1;
 use super::{Endpoint, Outbound, Version};
 use crate::record::{VersionId, WorkerLedger};
 
+mod lease;
+#[cfg(test)]
+mod tests;
+
+pub(super) use lease::CutNotice;
+pub use lease::{Lease, Link};
+
 /// Requests of one worker that may wait for a connection to one endpoint; more are turned away at once.
 const WAITING: usize = 1024;
 /// A place freed by another worker is noticed within this, by one of those who wait.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// A worker that waits for places itself gives one up where a connection of the others has so many times as many
+/// waiting for it: equals would only take them from one another, at the price of a new connection each time.
+const UNFAIR: usize = 2;
+
+/// Told when a request waits for a place that an idle connection of another worker may hold.
+static WANTED: Notify = Notify::const_new();
 
 /// All pools of one worker, by endpoint. They outlive snapshots: an edit that keeps an endpoint keeps its connections.
 #[derive(Debug)]
@@ -79,6 +89,19 @@ impl Pools {
             }
             stays
         });
+    }
+
+    /// Somebody waits for a place: [`Pools::yield_up`] may free one. Who is not told in time finds out at the next sweep.
+    pub async fn wanted(&self) {
+        WANTED.notified().await;
+    }
+
+    /// Closes idle connections whose places other workers wait for.
+    pub fn yield_up(&self) {
+        self.by_endpoint
+            .borrow()
+            .values()
+            .for_each(|pool| pool.yield_up());
     }
 
     /// Closes connections that nobody has used for `pool.idle`, and what has been leaving for long enough.
@@ -193,7 +216,7 @@ impl Pool {
     }
 
     fn give_back(&self, mut connection: Box<Http1>) {
-        if !self.closed.get() {
+        if !self.closed.get() && !self.is_owed(false) {
             connection.rest();
             self.idle.borrow_mut().push_back(Unused {
                 connection,
@@ -229,6 +252,56 @@ impl Pool {
         self.shared
             .borrow_mut()
             .retain(|s| !s.sender.is_closed() && stays(s));
+        self.yield_up();
+    }
+
+    /// Whether a place that this worker could give, or could take, is due to another one. Of those who wait, there is
+    /// always one that owes nothing: nobody waits for a place that all leave to one another.
+    fn is_owed(&self, taking: bool) -> bool {
+        let wanted = self.endpoint.wanted();
+        if wanted == 0 {
+            return false; // as nearly always
+        }
+        let (here, held) = (self.waiting.get(), self.held());
+        let elsewhere = wanted.saturating_sub(here);
+        let all = self.endpoint.connections();
+        let others_free = self.max().saturating_sub(all + usize::from(taking));
+        elsewhere > others_free && elsewhere * held > UNFAIR * here * all.saturating_sub(held)
+    }
+
+    fn max(&self) -> usize {
+        self.settings.get().max_per_endpoint.get()
+    }
+
+    /// Connections of this worker.
+    fn held(&self) -> usize {
+        match self.endpoint.protocol {
+            config::Protocol::Http1 => {
+                let busy = self.in_flight.get().saturating_sub(self.waiting.get());
+                busy + self.idle.borrow().len()
+            }
+            config::Protocol::H2c => self.shared.borrow().len(),
+        }
+    }
+
+    /// Closes idle connections as long as others wait for their places.
+    fn yield_up(&self) {
+        // A shared one gives its place back a little later: once its task has ended.
+        while self.is_owed(false)
+            && self.drop_idle()
+            && self.endpoint.protocol == config::Protocol::Http1
+        {}
+    }
+
+    /// Closes the connection that has been idle for longest, if there is one.
+    fn drop_idle(&self) -> bool {
+        let unused = |s: &Rc<Shared>| s.streams.get() == 0;
+        let oldest = self.idle.borrow_mut().pop_front();
+        oldest.is_some() || {
+            let mut shared = self.shared.borrow_mut();
+            let at = shared.iter().position(unused);
+            at.map(|at| shared.swap_remove(at)).is_some()
+        }
     }
 
     fn dialing(&self) -> Option<Rc<Dialing>> {
@@ -238,7 +311,7 @@ impl Pool {
     /// A new shared connection with its first stream taken; `None` where an old one has got room meanwhile.
     async fn dial_h2c(&self) -> Result<Option<Rc<Shared>>, ConnectError> {
         let room = || self.shared.borrow().iter().any(|s| s.has_room());
-        let Some(place) = self.place_or(room).await? else {
+        let Some(place) = self.place_or(self.patience(), room).await? else {
             return Ok(None);
         };
         let (sender, allowed) = connect::h2c(&place, self.settings.get().connect).await?;
@@ -255,32 +328,57 @@ impl Pool {
         Ok(Some(shared))
     }
 
-    /// A place for one more connection, or a connection that came free while waiting for one.
-    async fn place_or(&self, free: impl Fn() -> bool) -> Result<Option<Rc<Place>>, ConnectError> {
-        let settings = self.settings.get();
-        let max = settings.max_per_endpoint.get();
-        let take = || Place::take(&self.endpoint, max, &self.ledger, self.version).map(Rc::new);
-        if let Some(place) = take() {
+    /// A place for one more connection by `end`; `None` where `free` says that there is a connection to be had instead.
+    async fn place_or(
+        &self,
+        end: tokio::time::Instant,
+        free: impl Fn() -> bool,
+    ) -> Result<Option<Rc<Place>>, ConnectError> {
+        let take =
+            || Place::take(&self.endpoint, self.max(), &self.ledger, self.version).map(Rc::new);
+        if self.endpoint.wanted() == 0
+            && let Some(place) = take()
+        {
             return Ok(Some(place));
         }
         if self.waiting.get() >= WAITING {
             return Err(ConnectError::Overflow);
         }
-        let _waits = Waiting::new(&self.waiting);
-        let end = tokio::time::Instant::now() + settings.connect;
-        while tokio::time::Instant::now() < end {
-            // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
-            let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
-            let again = tokio::time::Instant::now() + ASK_AGAIN * waiting;
-            let _ = tokio::time::timeout_at(again.min(end), self.freed.notified()).await;
+        let _waits = Waiting::new(self);
+        // A hundred that begin to wait at once need not all tell.
+        let mut tells = self.waiting.get() == 1;
+        loop {
             if free() {
                 return Ok(None);
             }
-            if let Some(place) = take() {
+            if !self.is_owed(true)
+                && let Some(place) = take()
+            {
+                // Where one has come free there may be more.
+                if self.waiting.get() > 1 {
+                    self.freed.notify_one();
+                }
                 return Ok(Some(place));
             }
+            let now = tokio::time::Instant::now();
+            if now >= end {
+                return Err(ConnectError::Overflow);
+            }
+            if tells {
+                WANTED.notify_waiters();
+            }
+            // The more there are, the less often each asks: a thousand must not keep the worker busy with asking.
+            let waiting = u32::try_from(self.waiting.get()).unwrap_or(u32::MAX);
+            let again = (now + ASK_AGAIN * waiting).min(end);
+            tells = tokio::time::timeout_at(again, self.freed.notified())
+                .await
+                .is_err();
         }
-        Err(ConnectError::Overflow)
+    }
+
+    /// Until when a request that comes now waits for a place.
+    fn patience(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.settings.get().connect
     }
 }
 
@@ -310,183 +408,20 @@ impl Drop for Dial {
     }
 }
 
-/// Counts a waiter for as long as it lives.
-struct Waiting<'a>(&'a Cell<usize>);
+/// Counts who waits for a place, here and for all workers, for as long as it lives.
+struct Waiting<'a>(&'a Pool);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+    fn new(pool: &'a Pool) -> Self {
+        pool.waiting.set(pool.waiting.get() + 1);
+        pool.endpoint.want();
+        Self(pool)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// One request's hold on an endpoint and, once connected, on a connection. Dropped before [`Lease::release`], an
-/// HTTP/1.1 connection is closed: nobody knows what would come next on it.
-#[derive(Debug)]
-pub struct Lease {
-    pool: Rc<Pool>,
-    link: Link,
-    reused: bool,
-}
-
-/// Waits for [`Lease::poll_cut`].
-pub(super) type CutNotice = Pin<Box<OwnedNotified>>;
-
-/// What a lease goes over.
-#[derive(Debug)]
-pub enum Link {
-    /// Nothing yet.
-    None,
-    /// A connection of its own.
-    Http1(Box<Http1>),
-    /// A stream of a shared connection.
-    H2c(Rc<Shared>),
-}
-
-impl Lease {
-    /// The machine.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.pool.endpoint
-    }
-
-    /// Whether the connection has served another request before: its other end may have closed it meanwhile.
-    pub fn is_reused(&self) -> bool {
-        self.reused
-    }
-
-    /// Gets a connection: a warm one, else a new one. `fresh` refuses warm ones.
-    ///
-    /// # Errors
-    /// As [`ConnectError`] says.
-    pub async fn connect(&mut self, fresh: bool) -> Result<(), ConnectError> {
-        match self.pool.endpoint.protocol {
-            config::Protocol::Http1 => self.connect_http1(fresh).await,
-            config::Protocol::H2c => self.connect_h2c().await,
-        }
-    }
-
-    async fn connect_http1(&mut self, fresh: bool) -> Result<(), ConnectError> {
-        let pool = self.pool.clone();
-        if !fresh && self.reuse() {
-            return Ok(());
-        }
-        let place = loop {
-            match pool.place_or(|| !pool.idle.borrow().is_empty()).await? {
-                Some(place) => break place,
-                None if self.reuse() => return Ok(()),
-                None => {}
-            }
-        };
-        let connection = connect::http1(&place, pool.settings.get().connect).await?;
-        self.link = Link::Http1(connection);
-        self.reused = false;
-        Ok(())
-    }
-
-    fn reuse(&mut self) -> bool {
-        let Some(connection) = self.pool.take_idle() else {
-            return false;
-        };
-        self.link = Link::Http1(connection);
-        self.reused = true;
-        true
-    }
-
-    async fn connect_h2c(&mut self) -> Result<(), ConnectError> {
-        let pool = self.pool.clone();
-        loop {
-            if let Some(shared) = pool.take_shared() {
-                self.link = Link::H2c(shared);
-                self.reused = true;
-                return Ok(());
-            }
-            // Who comes while a connection is being made waits for it, and shares it or its failure.
-            if let Some(dial) = pool.dialing() {
-                dial.ended.notified().await;
-                match dial.failure.get() {
-                    Some(failure) => return Err(failure),
-                    None => continue,
-                }
-            }
-            let dial = Dial::begin(&pool);
-            let shared = match pool.dial_h2c().await {
-                Ok(Some(shared)) => shared,
-                Ok(None) => continue,
-                Err(failure) => {
-                    dial.0.failure.set(Some(failure));
-                    return Err(failure);
-                }
-            };
-            self.link = Link::H2c(shared);
-            self.reused = false;
-            return Ok(());
-        }
-    }
-
-    /// Ready once the endpoint has left the configuration and what goes on over it has had its time.
-    pub async fn cut(&self) {
-        let told = self.pool.cut.notified();
-        if !self.pool.is_cut.get() {
-            told.await;
-        }
-    }
-
-    /// The same for who polls: `told` is kept between the calls, and made at the first one.
-    pub(super) fn poll_cut(&self, told: &mut Option<CutNotice>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.pool.is_cut.get() {
-            return Poll::Ready(());
-        }
-        told.get_or_insert_with(|| Box::pin(self.pool.cut.clone().notified_owned()))
-            .as_mut()
-            .poll(cx)
-    }
-
-    /// What it goes over.
-    pub(super) fn link(&mut self) -> &mut Link {
-        &mut self.link
-    }
-
-    pub(super) fn peek(&self) -> &Link {
-        &self.link
-    }
-
-    /// The connection itself, for a tunnel; the endpoint stays counted as busy until the lease is dropped.
-    pub fn take_connection(&mut self) -> Option<Box<Http1>> {
-        match std::mem::replace(&mut self.link, Link::None) {
-            Link::Http1(connection) => Some(connection),
-            other => {
-                self.link = other;
-                None
-            }
-        }
-    }
-
-    /// The answer has ended well: the connection may serve the next request.
-    pub fn release(mut self) {
-        if let Link::Http1(connection) = &self.link
-            && connection.is_reusable()
-            && let Some(connection) = self.take_connection()
-        {
-            self.pool.give_back(connection);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.in_flight.set(self.pool.in_flight.get() - 1);
-        if let Link::H2c(shared) = &self.link {
-            shared.streams.set(shared.streams.get() - 1);
-            shared.since.set(Instant::now());
-        }
-        if self.pool.waiting.get() > 0 {
-            self.pool.freed.notify_one();
-        }
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.endpoint.unwant();
     }
 }
