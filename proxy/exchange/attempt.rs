@@ -138,6 +138,7 @@ impl Trouble {
             FailureKind::ConnectTimeout => Reason::ConnectTimeout,
             FailureKind::NoEndpoint => Reason::NoEndpoint,
             FailureKind::PoolFull => Reason::PoolFull,
+            FailureKind::LocalResources => Reason::LocalResources,
             FailureKind::Timeout => Reason::RequestTimeout,
             FailureKind::Garbage => Reason::BadAnswer,
             _ => Reason::Reset,

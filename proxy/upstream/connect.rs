@@ -15,6 +15,7 @@ use tidegate_config::EndpointAddress;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::http1::Http1;
+use super::scarcity::Scarcity;
 use super::{Endpoint, Outbound};
 use crate::http1::socket::Socket;
 use crate::record::{VersionId, WorkerLedger};
@@ -38,6 +39,8 @@ pub enum ConnectError {
     TimedOut,
     /// All allowed connections are busy and nobody freed one in time, or too many wait already.
     Overflow,
+    /// The proxy itself has no file descriptor, memory or local port left for it.
+    Exhausted,
 }
 
 /// A place among the connections that the process may hold to an endpoint. Given back when dropped.
@@ -154,6 +157,10 @@ async fn within<T>(
     match tokio::time::timeout(bound, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
+            if let Some(scarcity) = Scarcity::of(&error) {
+                scarcity.tell(&endpoint.address, &error);
+                return Err(ConnectError::Exhausted);
+            }
             tracing::debug!(endpoint = %endpoint.address, %error, "cannot connect to a version");
             Err(ConnectError::Refused)
         }

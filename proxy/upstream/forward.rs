@@ -37,6 +37,7 @@ impl From<ConnectError> for FailureKind {
             ConnectError::Refused => Self::Connect,
             ConnectError::TimedOut => Self::ConnectTimeout,
             ConnectError::Overflow => Self::PoolFull,
+            ConnectError::Exhausted => Self::LocalResources,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! - [`http1`]: a connection that speaks HTTP/1.1
 //! - [`idle`]: a bound on silence
 //! - [`probe`]: asks endpoints on a schedule whether they are well
+//! - [`scarcity`]: what the proxy itself lacks for one more connection
 //! - [`mod@forward`]: one try: send, wait for the head, tell what failed; and the body that follows
 
 pub mod balance;
@@ -20,6 +21,7 @@ pub mod http1;
 pub mod idle;
 pub mod pool;
 pub mod probe;
+pub mod scarcity;
 pub mod version;
 
 pub use balance::Balancer;
