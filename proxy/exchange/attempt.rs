@@ -154,7 +154,8 @@ impl Tries {
         }
         self.unsent += 1;
         if self.unsent < UNSENT_TRIES
-            && (kind == FailureKind::Reset || terms.balancer.endpoints() > 1)
+            && (matches!(kind, FailureKind::Reset | FailureKind::Garbage)
+                || terms.balancer.endpoints() > 1)
         {
             self.fresh = self.unsent + 1 == UNSENT_TRIES;
             return true;

@@ -7,6 +7,7 @@
 //! - [`balance`]: which endpoint of a version takes the next request
 //! - [`body`]: what is sent: the caller's body under its limits
 //! - [`http1`]: a connection that speaks HTTP/1.1
+//! - [`h2c`]: what an error over HTTP/2 says
 //! - [`idle`]: a bound on silence
 //! - [`probe`]: asks endpoints on a schedule whether they are well
 //! - [`scarcity`]: what the proxy itself lacks for one more connection
@@ -17,6 +18,7 @@ pub mod body;
 pub mod connect;
 pub mod endpoint;
 pub mod forward;
+pub mod h2c;
 pub mod http1;
 pub mod idle;
 pub mod pool;
