@@ -149,6 +149,151 @@ fn a_version_that_answers_nonsense_is_502() {
     }
 }
 
+fn behind_h2c(endpoint: String) -> Site {
+    behind(endpoint.clone()).service("protocol: h2c", &[("v1", endpoint)])
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// `:status: 200` by its index (RFC 7541, Appendix A).
+const STATUS_200: &[u8] = &[0x88];
+
+/// Speaks HTTP/2 as far as settings; the head of each request is answered with the frames of `answer`, which is told
+/// the connection's number from 1 and the stream.
+fn h2c(answer: impl Fn(usize, u32) -> Vec<u8> + Send + Sync + 'static) -> Scripted {
+    Scripted::start(move |scene, number| {
+        scene
+            .reader
+            .take(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len())?;
+        scene.write(frame(SETTINGS, 0, 0, &[]))?;
+        loop {
+            let head = scene.reader.take(9)?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            scene.reader.take(length as usize)?;
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            match (head[3], head[4]) {
+                (SETTINGS, 0) => scene.write(frame(SETTINGS, 1, 0, &[]))?,
+                (HEADERS, _) => scene.write(answer(number, stream))?,
+                _ => {}
+            }
+        }
+    })
+}
+
+/// What a version of HTTP/2 may send that is none.
+fn nonsense_over_h2c(name: &str) -> Scripted {
+    let ends = END_STREAM | END_HEADERS;
+    match name {
+        "bytes at once" => Scripted::start(|scene, _| {
+            scene.write([0xFF; 100])?;
+            scene.wait_for_end()
+        }),
+        "bytes after the request" => h2c(|_, _| vec![0xFF; 100]),
+        "HTTP/1.1" => Scripted::start(|scene, _| {
+            scene.write("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")?;
+            scene.wait_for_end()
+        }),
+        // `x: y`, and nothing else.
+        "a head without a status" => {
+            h2c(move |_, stream| frame(HEADERS, ends, stream, b"\0\x01x\x01y"))
+        }
+        // `content-length: 9` by the index of its name.
+        "a length and no body" => h2c(move |_, stream| {
+            frame(
+                HEADERS,
+                ends,
+                stream,
+                &[STATUS_200, b"\x0f\x0d\x019"].concat(),
+            )
+        }),
+        other => panic!("no nonsense is called {other}"),
+    }
+}
+
+#[test]
+fn a_version_that_answers_nonsense_over_http_2_is_502_as_over_http_1() {
+    for name in [
+        "bytes at once",
+        "bytes after the request",
+        "HTTP/1.1",
+        "a head without a status",
+        "a length and no body",
+    ] {
+        let backend = nonsense_over_h2c(name);
+        let proxy = Proxy::start(&behind_h2c(backend.endpoint()));
+        eprintln!("a version that answers: {name}");
+        each_gets(&proxy, 502, "garbage");
+        assert_eq!(
+            proxy.get("/", &[]).header("x-tidegate-refusal"),
+            "bad_answer"
+        );
+    }
+}
+
+#[test]
+fn an_answer_over_http_2_that_is_not_as_long_as_it_says_is_told_apart_from_a_broken_connection() {
+    let says_nine = |stream| {
+        frame(
+            HEADERS,
+            END_HEADERS,
+            stream,
+            &[STATUS_200, b"\x0f\x0d\x019"].concat(),
+        )
+    };
+    let short = h2c(move |_, stream| {
+        [says_nine(stream), frame(DATA, END_STREAM, stream, b"short")].concat()
+    });
+    let long = h2c(move |_, stream| {
+        [
+            says_nine(stream),
+            frame(DATA, END_STREAM, stream, b"much too long"),
+        ]
+        .concat()
+    });
+    let cut = Scripted::start(move |scene, _| {
+        scene.reader.take_until(b"SM\r\n\r\n")?;
+        scene.write(frame(SETTINGS, 0, 0, &[]))?;
+        loop {
+            let head = scene.reader.take(9)?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            scene.reader.take(length as usize)?;
+            if head[3] == HEADERS {
+                scene.write([says_nine(1), frame(DATA, 0, 1, b"cut")].concat())?;
+                // Not before the answer has begun.
+                std::thread::sleep(Duration::from_millis(100));
+                return scene.half_close();
+            }
+        }
+    });
+    for (backend, kind) in [(short, "garbage"), (long, "garbage"), (cut, "truncated")] {
+        let proxy = Proxy::start(&behind_h2c(backend.endpoint()));
+        for answer in [
+            proxy
+                .connect()
+                .try_request("GET", "/", &[], b"")
+                .map_err(|e| e.to_string()),
+            H2Client::open(proxy.address("in")).try_request("GET", "/", &[], b""),
+        ] {
+            let whole = answer.as_ref().is_ok_and(|a| a.status != 502);
+            assert!(!whole, "{kind}: never a whole answer: {answer:?}");
+        }
+        let labels = [("version", "v1"), ("kind", kind)];
+        proxy.counts("tidegate_failures_total", &labels, 2.0);
+    }
+}
+
 #[test]
 fn a_version_that_takes_too_long_is_504() {
     for name in ["never answers", "dribbles its head"] {

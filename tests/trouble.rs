@@ -162,6 +162,56 @@ fn who_asks_for_a_reload_without_descriptors_is_told_what_is_wrong_until_there_a
     });
 }
 
+#[test]
+fn what_the_proxy_itself_lacks_is_never_blamed_on_a_version() {
+    let (one, two) = (Backend::start("v1"), Backend::start("v1"));
+    let both = format!("{}, {}", one.endpoint(), two.endpoint());
+    let health = "health: { active: { path: /healthz, interval: 100ms }, \
+                  passive: { consecutive_failures: 1, eject_for: 60s, max_ejected: 100% } }";
+    let site = Site::of(&[("v1", both.clone())]).service(health, &[("v1", both)]);
+    let proxy = Launch::new(&site).after("ulimit -n 64").start();
+    let mut crowd: Vec<Conn> = (0..90).map(|_| proxy.connect()).collect();
+    proxy.logs(&["cannot accept connections"]);
+    // Long enough for the checks to run into it.
+    std::thread::sleep(Duration::from_millis(500));
+    for conn in &mut crowd {
+        conn.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    }
+    let mut turned_away = 0.0;
+    // Who has got an answer leaves, and makes room for those who wait.
+    for mut conn in crowd {
+        let answer = conn.answer();
+        let word = answer.header("x-tidegate-refusal");
+        match answer.status {
+            200 => {}
+            503 if word == "local_resources" => turned_away += 1.0,
+            other => panic!("{other} {word}"),
+        }
+    }
+    assert!(turned_away >= 1.0, "the test did not exhaust it");
+    proxy.counts(
+        "tidegate_refusals_total",
+        &[("reason", "local_resources")],
+        turned_away,
+    );
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.sum("tidegate_failures_total", &[]), 0.0);
+    assert_eq!(
+        metrics.sum("tidegate_endpoint_healthy", &[("version", "v1")]),
+        2.0,
+        "both were well all the time"
+    );
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/", &[]).status, 200);
+    }
+    let log = proxy.log();
+    let told = |line: &&String| line.contains("a version") && line.contains("limit of open files");
+    let told = log.iter().filter(told).count();
+    assert!((1..=3).contains(&told), "told {told} times: {log:#?}");
+    let blamed = |line: &&String| line.contains("unhealthy") || line.contains("ejected");
+    assert_eq!(log.iter().filter(blamed).count(), 0, "{log:#?}");
+}
+
 /// Clock ticks that the process has used, of 100 a second.
 fn processor_time(proxy: &Proxy) -> u64 {
     let pid = proxy.pid().as_raw_nonzero();

@@ -140,6 +140,7 @@ impl Trouble {
             FailureKind::ConnectTimeout => Reason::ConnectTimeout,
             FailureKind::NoEndpoint => Reason::NoEndpoint,
             FailureKind::PoolFull => Reason::PoolFull,
+            FailureKind::LocalResources => Reason::LocalResources,
             FailureKind::Timeout => Reason::RequestTimeout,
             FailureKind::Garbage => Reason::BadAnswer,
             _ => Reason::Reset,
@@ -155,7 +156,8 @@ impl Tries {
         }
         self.unsent += 1;
         if self.unsent < UNSENT_TRIES
-            && (kind == FailureKind::Reset || terms.balancer.endpoints() > 1)
+            && (matches!(kind, FailureKind::Reset | FailureKind::Garbage)
+                || terms.balancer.endpoints() > 1)
         {
             self.fresh = self.unsent + 1 == UNSENT_TRIES;
             return true;

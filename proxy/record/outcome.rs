@@ -95,6 +95,8 @@ pub enum FailureKind {
     StreamIdle,
     /// `removed`: the endpoint left the configuration, and the answer went on for longer than the drain. Gate.
     Removed,
+    /// `local_resources`: the proxy itself had no file descriptor, memory or local port left to connect with. Gate.
+    LocalResources,
     /// `status`: a whole answer, with a status of 500 to 599. Version.
     Status,
     /// `aborted`: the client went away. Caller.
@@ -107,7 +109,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::NoEndpoint,
@@ -118,6 +120,7 @@ impl FailureKind {
         Self::Truncated,
         Self::StreamIdle,
         Self::Removed,
+        Self::LocalResources,
         Self::Status,
         Self::Aborted,
         Self::Refused,
@@ -138,6 +141,7 @@ impl FailureKind {
             Self::Truncated => "truncated",
             Self::StreamIdle => "stream_idle",
             Self::Removed => "removed",
+            Self::LocalResources => "local_resources",
             Self::Status => "status",
             Self::Aborted => "aborted",
             Self::Refused => "refused",
@@ -150,7 +154,7 @@ impl FailureKind {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Aborted | Self::Refused => Blame::Caller,
-            Self::Removed | Self::Internal => Blame::Gate,
+            Self::Removed | Self::LocalResources | Self::Internal => Blame::Gate,
             _ => Blame::Version,
         }
     }

@@ -53,6 +53,8 @@ pub enum Reason {
     PoolFull,
     /// The process is leaving.
     Draining,
+    /// The proxy itself has no file descriptor, memory or local port left to connect with.
+    LocalResources,
     /// No connection to the version in time.
     ConnectTimeout,
     /// No answer of the version in time.
@@ -130,6 +132,12 @@ const TABLE: &[Row] = &[
         FailureKind::PoolFull.failure(),
     ),
     row(Reason::Draining, "draining", 503, GATE),
+    row(
+        Reason::LocalResources,
+        "local_resources",
+        503,
+        FailureKind::LocalResources.failure(),
+    ),
     row(
         Reason::ConnectTimeout,
         "connect_timeout",

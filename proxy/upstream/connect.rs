@@ -16,7 +16,9 @@ use rustix::io::Errno;
 use tidegate_config::EndpointAddress;
 use tokio::net::{TcpSocket, UnixSocket};
 
+use super::h2c::is_malformed;
 use super::http1::Http1;
+use super::scarcity::Scarcity;
 use super::{Endpoint, Outbound};
 use crate::descriptors::Use;
 use crate::http1::socket::Socket;
@@ -41,6 +43,8 @@ pub enum ConnectError {
     TimedOut,
     /// All allowed connections are busy and nobody freed one in time, or too many wait already.
     Overflow,
+    /// The proxy itself has no file descriptor, memory or local port left for it.
+    Exhausted,
 }
 
 /// A place among the connections that the process may hold to an endpoint. Given back when dropped.
@@ -106,14 +110,23 @@ pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<Box<Http1>, Con
     Ok(Box::new(Http1::new(socket, place.clone())))
 }
 
-/// Connects and speaks HTTP/2 by prior knowledge (RFC 9113 §3.3). The cell tells how many streams the endpoint allows.
+/// What is known of an HTTP/2 connection while it lasts.
+#[derive(Debug)]
+pub struct Standing {
+    /// Streams that the endpoint allows.
+    pub allowed: Cell<usize>,
+    /// It ended because the endpoint said what is no HTTP/2.
+    pub is_malformed: Cell<bool>,
+}
+
+/// Connects and speaks HTTP/2 by prior knowledge (RFC 9113 §3.3).
 ///
 /// # Errors
 /// As [`ConnectError`] says.
 pub async fn h2c(
     place: &Rc<Place>,
     bound: Duration,
-) -> Result<(http2::SendRequest<Outbound>, Rc<Cell<usize>>), ConnectError> {
+) -> Result<(http2::SendRequest<Outbound>, Rc<Standing>), ConnectError> {
     let handshake = async {
         let socket = dial_for_request(&place.endpoint.address).await?;
         http2::Builder::new(Local)
@@ -127,20 +140,25 @@ pub async fn h2c(
     };
     let (sender, mut connection) = within(bound, &place.endpoint, handshake).await?;
     let place = place.clone();
-    let streams = Rc::new(Cell::new(H2_STREAMS));
-    let told = streams.clone();
+    let standing = Rc::new(Standing {
+        allowed: Cell::new(H2_STREAMS),
+        is_malformed: Cell::new(false),
+    });
+    let told = standing.clone();
     tokio::task::spawn_local(async move {
         let driven = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
-            told.set(connection.current_max_send_streams());
+            told.allowed.set(connection.current_max_send_streams());
             polled
         });
         if let Err(error) = driven.await {
+            // Known before the requests come back that are queued in `connection`.
+            told.is_malformed.set(is_malformed(&error));
             tracing::debug!(endpoint = %place.endpoint.address, %error, "connection to a version ended");
         }
         drop(place);
     });
-    Ok((sender, streams))
+    Ok((sender, standing))
 }
 
 /// Connects for control, which may use the last descriptors.
@@ -191,6 +209,10 @@ async fn within<T>(
     match tokio::time::timeout(bound, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
+            if let Some(scarcity) = Scarcity::of(&error) {
+                scarcity.tell(&endpoint.address, &error);
+                return Err(ConnectError::Exhausted);
+            }
             tracing::debug!(endpoint = %endpoint.address, %error, "cannot connect to a version");
             Err(ConnectError::Refused)
         }

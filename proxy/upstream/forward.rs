@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::connect::ConnectError;
 use super::pool::{CutNotice, Link};
-use super::{Lease, Outbound};
+use super::{Lease, Outbound, h2c};
 use crate::http1::framing::{BodyError, Piece};
 use crate::record::FailureKind;
 
@@ -37,6 +37,7 @@ impl From<ConnectError> for FailureKind {
             ConnectError::Refused => Self::Connect,
             ConnectError::TimedOut => Self::ConnectTimeout,
             ConnectError::Overflow => Self::PoolFull,
+            ConnectError::Exhausted => Self::LocalResources,
         }
     }
 }
@@ -67,10 +68,12 @@ pub async fn forward(
                 Err(mut error) => {
                     tracing::debug!(error = ?error.error(), "a try failed");
                     let unsent = error.take_message().map(Request::into_body);
-                    Err(Unanswered {
-                        kind: FailureKind::Reset,
-                        unsent,
-                    })
+                    let kind = if shared.is_malformed() {
+                        FailureKind::Garbage
+                    } else {
+                        h2c::before_answer(error.error())
+                    };
+                    Err(Unanswered { kind, unsent })
                 }
             }
         }
@@ -140,7 +143,7 @@ impl Inflow {
                 frame.map(|frame| {
                     frame.map_err(|error| {
                         tracing::debug!(?error, "an answer broke off");
-                        FailureKind::Reset
+                        h2c::in_answer(&error)
                     })
                 })
             });

@@ -7,8 +7,10 @@
 //! - [`balance`]: which endpoint of a version takes the next request
 //! - [`body`]: what is sent: the caller's body under its limits
 //! - [`http1`]: a connection that speaks HTTP/1.1
+//! - [`h2c`]: what an error over HTTP/2 says
 //! - [`idle`]: a bound on silence
 //! - [`probe`]: asks endpoints on a schedule whether they are well
+//! - [`scarcity`]: what the proxy itself lacks for one more connection
 //! - [`mod@forward`]: one try: send, wait for the head, tell what failed; and the body that follows
 
 pub mod balance;
@@ -16,10 +18,12 @@ pub mod body;
 pub mod connect;
 pub mod endpoint;
 pub mod forward;
+pub mod h2c;
 pub mod http1;
 pub mod idle;
 pub mod pool;
 pub mod probe;
+pub mod scarcity;
 pub mod version;
 
 pub use balance::Balancer;

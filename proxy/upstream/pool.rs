@@ -11,7 +11,7 @@ use hyper::client::conn::http2;
 use tidegate_config as config;
 use tokio::sync::Notify;
 
-use super::connect::{self, ConnectError, Place};
+use super::connect::{self, ConnectError, Place, Standing};
 use super::http1::Http1;
 use super::{Endpoint, Outbound, Version};
 use crate::record::{VersionId, WorkerLedger};
@@ -158,8 +158,7 @@ struct Unused {
 pub struct Shared {
     sender: http2::SendRequest<Outbound>,
     streams: Cell<usize>,
-    /// Streams that the endpoint allows.
-    allowed: Rc<Cell<usize>>,
+    standing: Rc<Standing>,
     /// When the last stream ended.
     since: Cell<Instant>,
     _place: Rc<Place>,
@@ -171,8 +170,13 @@ impl Shared {
         self.sender.clone()
     }
 
+    /// Whether it ended because the endpoint said what is no HTTP/2.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.standing.is_malformed.get()
+    }
+
     fn has_room(&self) -> bool {
-        !self.sender.is_closed() && self.streams.get() < self.allowed.get()
+        !self.sender.is_closed() && self.streams.get() < self.standing.allowed.get()
     }
 }
 
@@ -314,11 +318,11 @@ impl Pool {
         let Some(place) = self.place_or(self.patience(), room).await? else {
             return Ok(None);
         };
-        let (sender, allowed) = connect::h2c(&place, self.settings.get().connect).await?;
+        let (sender, standing) = connect::h2c(&place, self.settings.get().connect).await?;
         let shared = Rc::new(Shared {
             sender,
             streams: Cell::new(1),
-            allowed,
+            standing,
             since: Cell::new(Instant::now()),
             _place: place,
         });

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
+use super::scarcity::Scarcity;
 use super::{Endpoint, Version, connect};
 
 /// Probes under way at one time, so that ten thousand endpoints are not asked in one breath. One that cannot begin
@@ -137,6 +138,13 @@ impl Schedule {
                     .expect("the semaphore is never closed");
                 probe(&self.endpoint, &self.health).await
             };
+            // A probe that the proxy could not make says nothing about the endpoint.
+            if let Err(ProbeFailed::Connect(error)) = &answer
+                && let Some(scarcity) = Scarcity::of(error)
+            {
+                scarcity.tell(&self.endpoint.address, error);
+                continue;
+            }
             if let Some(healthy) = verdict.on(answer.is_ok()) {
                 self.endpoint.set_probe(healthy);
                 self.tell(healthy, answer.err());
