@@ -468,7 +468,7 @@ mod tests {
         ];
         assert_eq!(types(&text), BTreeMap::from(expected));
         for line in [
-            r#"tidegate_requests_total{listener="edge",route="shop",service="checkout",version="v2",code="502"} 14"#,
+            r#"tidegate_requests_total{listener="edge",route="shop",service="checkout",version="v2",code="502"} 15"#,
             r#"tidegate_failures_total{service="checkout",version="v2",kind="connect_timeout"} 1"#,
             r#"tidegate_fallbacks_total{service="checkout",version="v2"} 1"#,
             r#"tidegate_connections{listener="edge"} 1"#,
@@ -476,10 +476,10 @@ mod tests {
             r#"tidegate_refusals_total{listener="edge",reason="no_route"} 1"#,
             r#"tidegate_endpoint_healthy{service="checkout",version="v2",endpoint="[::1]:80"} 1"#,
             r#"tidegate_request_duration_seconds_bucket{service="checkout",version="v2",le="0.0025"} 0"#,
-            r#"tidegate_request_duration_seconds_bucket{service="checkout",version="v2",le="0.005"} 14"#,
-            r#"tidegate_request_duration_seconds_bucket{service="checkout",version="v2",le="+Inf"} 14"#,
-            r#"tidegate_request_duration_seconds_sum{service="checkout",version="v2"} 0.042"#,
-            r#"tidegate_request_duration_seconds_count{service="checkout",version="v2"} 14"#,
+            r#"tidegate_request_duration_seconds_bucket{service="checkout",version="v2",le="0.005"} 15"#,
+            r#"tidegate_request_duration_seconds_bucket{service="checkout",version="v2",le="+Inf"} 15"#,
+            r#"tidegate_request_duration_seconds_sum{service="checkout",version="v2"} 0.045"#,
+            r#"tidegate_request_duration_seconds_count{service="checkout",version="v2"} 15"#,
             "tidegate_config_revision 2",
             "tidegate_config_reloads_total 1",
             "tidegate_config_rejected_total 1",
