@@ -164,7 +164,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status: 200` by its index (RFC 7541, Appendix A).
@@ -678,6 +680,60 @@ fn an_endpoint_that_refuses_is_passed_over_for_another_of_the_same_version() {
         assert_eq!(conn.request("POST", "/", &[], b"x").status, 200);
     }
     assert_eq!(backend.requests(), 30);
+}
+
+#[test]
+fn a_stream_that_was_refused_is_sent_again_over_another_connection_even_a_post() {
+    let go_away = |last: u32| frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat());
+    let refuse = |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 7]);
+    let answer = |stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, STATUS_200);
+    let refuses = h2c(move |connection, stream| match connection {
+        1 => refuse(stream),
+        _ => answer(stream),
+    });
+    let leaves = h2c(move |connection, stream| match connection {
+        1 => go_away(0),
+        _ => answer(stream),
+    });
+    for (what, backend) in [("refuses", refuses), ("leaves", leaves)] {
+        let health = "protocol: h2c\nhealth: { passive: { consecutive_failures: 1, eject_for: 60s, max_ejected: 100% } }";
+        let site = Site::of(&[("v1", backend.endpoint())])
+            .service(health, &[("v1", backend.endpoint())])
+            .with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }");
+        let proxy = Proxy::start(&site);
+        let mut conn = proxy.connect();
+        for _ in 0..3 {
+            let answer = conn.request("POST", "/", &[], b"");
+            assert_eq!(
+                answer.status,
+                200,
+                "a version that {what}: {}",
+                answer.text()
+            );
+        }
+        assert_eq!(backend.connections(), 2, "{what}");
+        assert_eq!(proxy.metrics().sum("tidegate_failures_total", &[]), 0.0);
+    }
+}
+
+#[test]
+fn a_version_that_refuses_every_stream_is_asked_twice_and_is_502() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = count.clone();
+    let backend = h2c(move |_, stream| {
+        seen.fetch_add(1, SeqCst);
+        frame(RST_STREAM, 0, stream, &[0, 0, 0, 7])
+    });
+    let proxy = Proxy::start(&behind_h2c(backend.endpoint()));
+    each_gets(&proxy, 502, "reset");
+    assert_eq!(count.load(SeqCst), 4, "each twice");
+    let answer = proxy.connect().request("POST", "/", &[], b"gone");
+    assert_eq!(answer.status, 502);
+    assert_eq!(
+        count.load(SeqCst),
+        5,
+        "a body that has begun is not at hand"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! it twice is doing it once (RFC 9110 §9.2.2), and where the route asks for it, within its budget.
 
 use std::pin::pin;
+use std::rc::Weak;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tidegate_config::RetryOn;
 use crate::record::{Blame, FailureKind, Reason};
 use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::forward::Unanswered;
+use crate::upstream::pool::Shared;
 use crate::upstream::{Balancer, Endpoint, Inflow, Lease, Outbound, forward};
 
 /// Tries of one request that never left, over connections that turned out dead or endpoints that refused.
@@ -54,6 +56,8 @@ struct Tries {
     avoid: Option<u64>,
     /// No warm connection: the last one was dead after it had taken the request.
     fresh: bool,
+    /// The connection over which it was refused unseen: another one is taken.
+    refused_by: Option<Weak<Shared>>,
 }
 
 /// Tries until there is an answer or no reason to try again.
@@ -70,6 +74,7 @@ pub async fn attempt(
         unsent: 0,
         avoid: None,
         fresh: false,
+        refused_by: None,
     };
     // What there is to send once more: a stream can be sent but once.
     let again = body.again().filter(|_| is_idempotent(&head.method));
@@ -82,10 +87,11 @@ pub async fn attempt(
             return Err(Trouble(FailureKind::NoEndpoint));
         };
         (terms.tried)(lease.endpoint());
-        let outcome = match lease.connect(tries.fresh).await {
+        let outcome = match lease.connect(tries.fresh, tries.refused_by.as_ref()).await {
             Err(error) => Err(Unanswered {
                 kind: error.into(),
                 unsent: Some(next),
+                refused: None,
             }),
             Ok(()) => bounded(terms, forward(&mut lease, head, next)).await,
         };
@@ -105,18 +111,29 @@ pub async fn attempt(
                     });
                 }
             },
-            Err(Unanswered { kind, unsent }) => {
+            Err(Unanswered {
+                kind,
+                unsent,
+                refused,
+            }) => {
                 tries.avoid = Some(lease.endpoint().id);
                 let next = match (unsent, again.as_ref().and_then(Outbound::again)) {
-                    (Some(unsent), _) => tries.may_resend(kind, terms).then_some(unsent),
+                    (Some(unsent), _) => {
+                        let may = match &refused {
+                            Some(by) => tries.may_ask_another(kind, by, terms),
+                            None => tries.may_resend(kind, terms),
+                        };
+                        may.then_some(unsent)
+                    }
                     (None, Some(again)) => tries.may_repeat(kind, &lease, terms).then_some(again),
                     (None, None) => None,
                 };
-                // A connection that died while idle says nothing about its endpoint.
-                let died_idle = kind == FailureKind::Reset && lease.is_reused() && next.is_some();
+                // A connection that died while idle, or is full, says nothing about its endpoint.
+                let died_idle = kind == FailureKind::Reset && lease.is_reused();
+                let forgiven = next.is_some() && (died_idle || refused.is_some());
                 // Nor does the bound on how many there may be.
                 let ours = kind == FailureKind::PoolFull;
-                if kind.blame() == Blame::Version && !died_idle && !ours {
+                if kind.blame() == Blame::Version && !forgiven && !ours {
                     (terms.failed)(lease.endpoint());
                 }
                 match next {
@@ -163,6 +180,16 @@ impl Tries {
             return true;
         }
         self.wants(kind, terms) && self.may_retry(terms)
+    }
+
+    /// It was refused unseen: once more over another connection.
+    fn may_ask_another(&mut self, kind: FailureKind, by: &Weak<Shared>, terms: &Terms<'_>) -> bool {
+        let first = self.refused_by.replace(by.clone()).is_none();
+        if first {
+            self.may_resend(kind, terms)
+        } else {
+            self.wants(kind, terms) && self.may_retry(terms)
+        }
     }
 
     /// It left, and may be done twice.

@@ -1,6 +1,7 @@
 //! One try: a request over one leased connection, up to the head of its answer; and the body that follows.
 
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use super::connect::ConnectError;
-use super::pool::{CutNotice, Link};
+use super::pool::{CutNotice, Link, Shared};
 use super::{Lease, Outbound, h2c};
 use crate::http1::framing::{BodyError, Piece};
 use crate::record::FailureKind;
@@ -20,14 +21,21 @@ use crate::record::FailureKind;
 pub struct Unanswered {
     /// What happened.
     pub kind: FailureKind,
-    /// The body, where not a byte of the request left the proxy: it can be sent elsewhere without asking what it does.
+    /// The body, where not a byte of the request left the proxy, or none was looked at: it can be sent elsewhere without
+    /// asking what it does.
     pub unsent: Option<Outbound>,
+    /// The connection over which the version gave it back: it is for another one.
+    pub refused: Option<Weak<Shared>>,
 }
 
 impl Unanswered {
     /// Something of the request may have reached the version.
     pub fn after_sending(kind: FailureKind) -> Self {
-        Self { kind, unsent: None }
+        Self {
+            kind,
+            unsent: None,
+            refused: None,
+        }
     }
 }
 
@@ -56,32 +64,44 @@ pub async fn forward(
             .ask(head, body)
             .await
             .map(|answer| (answer, None)),
-        Link::H2c(shared) => {
-            let mut sender = shared.sender();
-            let request = Request::from_parts(head.clone(), body);
-            // Boxed: rare beside HTTP/1.1, and every request would pay for its size.
-            match Box::pin(sender.try_send_request(request)).await {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    Ok((head, Some(body)))
-                }
-                Err(mut error) => {
-                    tracing::debug!(error = ?error.error(), "a try failed");
-                    let unsent = error.take_message().map(Request::into_body);
-                    let kind = if shared.is_malformed() {
-                        FailureKind::Garbage
-                    } else {
-                        h2c::before_answer(error.error())
-                    };
-                    Err(Unanswered { kind, unsent })
-                }
-            }
-        }
+        // Boxed: rare beside HTTP/1.1, and every request would pay for its size.
+        Link::H2c(shared) => Box::pin(over_h2c(shared, head, body)).await,
         Link::None => Err(Unanswered {
             kind: FailureKind::Connect,
             unsent: Some(body),
+            refused: None,
         }),
     }
+}
+
+async fn over_h2c(
+    shared: &Rc<Shared>,
+    head: &request::Parts,
+    body: Outbound,
+) -> Result<(response::Parts, Option<Incoming>), Unanswered> {
+    // A stream cannot be had back once it is given away.
+    let again = body.again();
+    let request = Request::from_parts(head.clone(), body);
+    let mut error = match shared.sender().try_send_request(request).await {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            return Ok((head, Some(body)));
+        }
+        Err(error) => error,
+    };
+    tracing::debug!(error = ?error.error(), "a try failed");
+    let unsent = error.take_message().map(Request::into_body);
+    let refused = h2c::is_refused(error.error()).then(|| Rc::downgrade(shared));
+    let kind = if shared.standing.is_malformed.get() {
+        FailureKind::Garbage
+    } else {
+        h2c::before_answer(error.error())
+    };
+    Err(Unanswered {
+        kind,
+        unsent: unsent.or_else(|| again.filter(|_| refused.is_some())),
+        refused,
+    })
 }
 
 /// An answer's body as it comes from a version, with the lease that it comes over.

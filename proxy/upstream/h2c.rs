@@ -33,6 +33,13 @@ pub fn is_malformed(error: &hyper::Error) -> bool {
     told(error).is_some_and(|e| e.is_library() && e.reason() != Some(Reason::NO_ERROR))
 }
 
+/// The other end says that it has not looked at the request: it may be sent again, whatever it does (RFC 9113 §8.7).
+/// Of a GOAWAY only the streams hear that come after the last one that was looked at.
+pub fn is_refused(error: &hyper::Error) -> bool {
+    let refused = |e: &h2::Error| e.is_go_away() || e.reason() == Some(Reason::REFUSED_STREAM);
+    told(error).is_some_and(|e| e.is_remote() && refused(e))
+}
+
 /// The connection ended without a word.
 fn is_end(error: &hyper::Error) -> bool {
     let told = told(error).and_then(h2::Error::get_io);

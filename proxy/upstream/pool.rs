@@ -158,7 +158,7 @@ struct Unused {
 pub struct Shared {
     sender: http2::SendRequest<Outbound>,
     streams: Cell<usize>,
-    standing: Rc<Standing>,
+    pub(super) standing: Rc<Standing>,
     /// When the last stream ended.
     since: Cell<Instant>,
     _place: Rc<Place>,
@@ -168,11 +168,6 @@ impl Shared {
     /// A handle to send one request with.
     pub(super) fn sender(&self) -> http2::SendRequest<Outbound> {
         self.sender.clone()
-    }
-
-    /// Whether it ended because the endpoint said what is no HTTP/2.
-    pub(super) fn is_malformed(&self) -> bool {
-        self.standing.is_malformed.get()
     }
 
     fn has_room(&self) -> bool {
@@ -207,13 +202,14 @@ impl Pool {
         }
     }
 
-    fn take_shared(&self) -> Option<Rc<Shared>> {
+    fn take_shared(&self, except: Option<&Weak<Shared>>) -> Option<Rc<Shared>> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|s| !s.sender.is_closed());
+        let may = |s: &Rc<Shared>| except.is_none_or(|a| a.as_ptr() != Rc::as_ptr(s));
         // The busiest with room, so that the others can go idle.
         let best = shared
             .iter()
-            .filter(|s| s.has_room())
+            .filter(|s| s.has_room() && may(s))
             .max_by_key(|s| s.streams.get())?;
         best.streams.set(best.streams.get() + 1);
         Some(best.clone())

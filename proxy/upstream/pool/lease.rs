@@ -1,7 +1,7 @@
 //! One request's hold on an endpoint, from its choice to the end of the answer.
 
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -48,14 +48,19 @@ impl Lease {
         self.reused
     }
 
-    /// Gets a connection: a warm one, else a new one. `fresh` refuses warm ones.
+    /// Gets a connection: a warm one, else a new one. `fresh` refuses warm ones; `except` is no shared one to take as
+    /// long as another can be had.
     ///
     /// # Errors
     /// As [`ConnectError`] says.
-    pub async fn connect(&mut self, fresh: bool) -> Result<(), ConnectError> {
+    pub async fn connect(
+        &mut self,
+        fresh: bool,
+        except: Option<&Weak<Shared>>,
+    ) -> Result<(), ConnectError> {
         match self.pool.endpoint.protocol {
             config::Protocol::Http1 => self.connect_http1(fresh).await,
-            config::Protocol::H2c => self.connect_h2c().await,
+            config::Protocol::H2c => self.connect_h2c(except).await,
         }
     }
 
@@ -92,10 +97,10 @@ impl Lease {
         true
     }
 
-    async fn connect_h2c(&mut self) -> Result<(), ConnectError> {
+    async fn connect_h2c(&mut self, mut except: Option<&Weak<Shared>>) -> Result<(), ConnectError> {
         let pool = self.pool.clone();
         loop {
-            if let Some(shared) = pool.take_shared() {
+            if let Some(shared) = pool.take_shared(except) {
                 self.link = Link::H2c(shared);
                 self.reused = true;
                 return Ok(());
@@ -111,7 +116,10 @@ impl Lease {
             let dial = Dial::begin(&pool);
             let shared = match pool.dial_h2c().await {
                 Ok(Some(shared)) => shared,
-                Ok(None) => continue,
+                Ok(None) => {
+                    except = None; // no place for another
+                    continue;
+                }
                 Err(failure) => {
                     dial.0.failure.set(Some(failure));
                     return Err(failure);

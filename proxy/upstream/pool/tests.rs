@@ -44,7 +44,7 @@ impl Bed {
 
     async fn connected(&self, worker: usize) -> Result<Lease, ConnectError> {
         let mut lease = self.lease(worker);
-        lease.connect(false).await.map(|()| lease)
+        lease.connect(false, None).await.map(|()| lease)
     }
 
     /// Connects and gives back, `count` connections at once.
@@ -88,7 +88,7 @@ fn a_last_try_never_goes_over_a_warm_connection_even_where_no_more_are_allowed()
         let bed = Bed::with(2).await;
         bed.warm(0, 2).await;
         let mut lease = bed.lease(0);
-        lease.connect(true).await.expect("a place");
+        lease.connect(true, None).await.expect("a place");
         assert!(!lease.is_reused(), "it may be as dead as the one before");
         assert_eq!(
             bed.version.endpoints[0].connections(),
