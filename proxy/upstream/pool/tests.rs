@@ -118,7 +118,7 @@ fn a_connection_that_one_worker_keeps_idle_makes_room_for_another_worker_at_once
             let start = Instant::now();
             bed.warm(turn % 2, 1).await;
             let waited = start.elapsed();
-            assert!(waited < Duration::from_millis(200), "{waited:?}");
+            assert!(waited < Duration::from_millis(500), "{waited:?}");
         }
     });
 }
@@ -141,7 +141,7 @@ fn a_burst_on_one_worker_gets_what_a_burst_on_another_has_left() {
             held.push(one.await.expect("no panic").expect("a place"));
         }
         let waited = start.elapsed();
-        assert!(waited < Duration::from_millis(200), "{waited:?}");
+        assert!(waited < Duration::from_millis(500), "{waited:?}");
     });
 }
 
