@@ -3,12 +3,10 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::Service;
@@ -17,11 +15,11 @@ use tidegate_config as config;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::delivery::Delivered;
 use super::http1;
-use super::pulse::{Order, Pulse, UnderWay};
+use super::pulse::{Order, Pulse};
 use super::stream::Stream;
-use crate::exchange::answer::AnswerError;
-use crate::exchange::{Answer, Gate, Peer, refusal};
+use crate::exchange::{Gate, Peer, refusal};
 use crate::record::Reason;
 use crate::upstream::Inbound;
 use crate::upstream::connect::Local;
@@ -208,7 +206,7 @@ struct Served {
 }
 
 impl Service<Request<Incoming>> for Served {
-    type Response = Response<UnderWayBody>;
+    type Response = Response<Delivered>;
     type Error = std::convert::Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>>>>;
 
@@ -216,39 +214,11 @@ impl Service<Request<Incoming>> for Served {
         let under_way = self.pulse.request();
         self.begun.set(true);
         let (gate, peer) = (self.gate.clone(), self.peer.clone());
+        let pulse = self.pulse.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let response = gate.pass(head, Inbound::Http2(body), &peer).await;
-            Ok(response.map(|inner| UnderWayBody {
-                inner,
-                _under_way: under_way,
-            }))
+            Ok(response.map(|answer| Delivered::new(answer, pulse, under_way)))
         })
-    }
-}
-
-/// An answer's body that keeps its request under way.
-struct UnderWayBody {
-    inner: Answer,
-    _under_way: UnderWay,
-}
-
-impl Body for UnderWayBody {
-    type Data = Bytes;
-    type Error = AnswerError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_config::ListenerTimeouts;
 
+use super::delivery::Deliveries;
 use crate::http1::wire::Signs;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
@@ -54,6 +55,8 @@ pub struct Pulse {
     /// When it was told to leave.
     told: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
+    /// Answers on their way over HTTP/2.
+    pub deliveries: Deliveries,
 }
 
 /// What a connection is told to do.
@@ -93,6 +96,7 @@ impl Pulse {
             order: Cell::new(None),
             told: Cell::new(None),
             waker: RefCell::new(None),
+            deliveries: Deliveries::default(),
         }
     }
 
@@ -144,7 +148,14 @@ impl Pulse {
     fn due(&self, now: Instant) -> Option<Order> {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        let socket_full = self.signs.stuck.get();
+        let untaken = self
+            .deliveries
+            .take_stuck(now, self.timeouts.idle, socket_full);
         let busy = self.requests.get() > 0;
+        if untaken && !busy {
+            return Some(Order::Abort);
+        }
         let idle = (!busy).then(|| self.idle.get().unwrap_or(now));
         self.idle.set(idle);
         if let Some((since, end)) = self.door.closed.get() {
@@ -191,7 +202,7 @@ impl Pulse {
 }
 
 /// Notes since when a sign has been there.
-fn note(since: &Cell<Option<Instant>>, sign: &Cell<bool>, now: Instant) {
+pub(super) fn note(since: &Cell<Option<Instant>>, sign: &Cell<bool>, now: Instant) {
     match (sign.get(), since.get()) {
         (true, None) => since.set(Some(now)),
         (false, Some(_)) => since.set(None),

@@ -246,6 +246,7 @@ impl Pool {
             idle.pop_front();
         }
         idle.retain(|u| u.connection.is_quiet());
+        drop(idle);
         let stays = |s: &Rc<Shared>| {
             s.streams.get() > 0 || now.saturating_duration_since(s.since.get()) < limit
         };

@@ -5,5 +5,7 @@ mod bed;
 mod bodies;
 /// Versions that speak HTTP/2 behind callers that do not.
 mod over_h2c;
+/// Callers over HTTP/2 that make no room for what they asked for.
+mod rooms;
 /// One request after the other on one connection.
 mod turns;
