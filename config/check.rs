@@ -68,6 +68,7 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
         identity: check.identity(),
         services: check.services(),
         routes: check.routes(),
+        rollouts: Vec::new(),
         listeners,
     };
     check.one_socket_each(&config);

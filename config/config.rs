@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Listener, Route, Service, Share, UserSource};
+use crate::{Listener, Rollout, Route, Service, Share, UserSource};
 
 /// What the operator wants, complete and consistent. Two equal files give equal values.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Routes in the order written. Names are unique.
     pub routes: Vec<Route>,
+    /// Rollouts in the order written, guarded splits after them. Names are unique.
+    pub rollouts: Vec<Rollout>,
 }
 
 /// `runtime:`.
@@ -36,6 +38,8 @@ pub struct Runtime {
     pub workers: Option<NonZeroUsize>,
     /// How the process leaves.
     pub drain: Drain,
+    /// Where rollouts are remembered; `None` is `state` beside the file. A change needs a restart.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `runtime.drain:`.

@@ -13,6 +13,7 @@ mod listener;
 mod names;
 mod normal;
 mod place;
+pub mod plan;
 mod problem;
 mod read;
 mod reader;
@@ -29,6 +30,7 @@ mod tests;
 pub use config::{AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Role, Runtime, Token};
 pub use listener::{AddressHeader, ClientAddress, Limits, Listener, ListenerTimeouts, Profile};
 pub use normal::{BadPath, normalise};
+pub use plan::{Plan, Rollout};
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use route::{
     Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,

@@ -154,6 +154,8 @@ pub enum Target {
     To(usize),
     /// By share.
     Split(Split),
+    /// By the weight that a rollout has at present: an index into `Config::rollouts`.
+    Rollout(usize),
 }
 
 /// `rules[].split`.

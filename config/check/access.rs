@@ -66,6 +66,7 @@ impl Check<'_> {
         Runtime {
             workers,
             drain: self.drain(&at.key("drain"), written.drain.as_ref()),
+            state_dir: None,
         }
     }
 

@@ -161,6 +161,7 @@ fn place_names<'a>(config: &'a config::Config, route: &'a config::Route) -> Vec<
         names.extend(forward.rules.iter().filter_map(|rule| match rule.target {
             config::Target::To(version) => Some(service.versions[version].name.as_str()),
             config::Target::Split(_) => None,
+            config::Target::Rollout(rollout) => Some(config.rollouts[rollout].name.as_str()),
         }));
     }
     names
@@ -192,7 +193,8 @@ fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config
             forward.rules.iter().flat_map(move |rule| {
                 let weights: &[config::Share] = match &rule.target {
                     config::Target::Split(split) => &split.weights,
-                    config::Target::To(_) => &[],
+                    // Its weight is not the file's.
+                    config::Target::To(_) | config::Target::Rollout(_) => &[],
                 };
                 weights.iter().zip(&service.versions).enumerate().map(
                     move |(at, (weight, version))| {

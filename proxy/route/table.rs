@@ -330,6 +330,7 @@ impl Rule {
     fn compile(written: &config::Rule, stable: usize) -> Self {
         let target = match &written.target {
             config::Target::To(version) => Target::To(*version),
+            config::Target::Rollout(_) => Target::To(stable),
             config::Target::Split(split) => Target::Split(Split {
                 by: By::compile(&split.by),
                 salt: Salt::new(&split.salt),
