@@ -430,7 +430,9 @@ mod tests {
             response_headers: config::HeaderEdits::default(),
         };
         Config {
+            rollouts: Vec::new(),
             runtime: config::Runtime {
+                state_dir: None,
                 workers: None,
                 drain: config::Drain {
                     min: second,

@@ -18,7 +18,9 @@ pub(crate) const TRUSTING_SIDECAR: usize = 3;
 pub(crate) fn config(identity: Vec<UserSource>, routes: Vec<Route>) -> Config {
     let trusted = ["x-user-id", "x-region"];
     Config {
+        rollouts: Vec::new(),
         runtime: Runtime {
+            state_dir: None,
             workers: None,
             drain: Drain {
                 min: Duration::ZERO,

@@ -50,6 +50,7 @@ fn reference(config: &Config, request: &Request) -> Outcome {
     let (version, slot) = match rule.map(|rule| &forward.rules[rule].target) {
         None => (config.services[forward.service].stable, None),
         Some(Target::To(version)) => (*version, None),
+        Some(Target::Rollout(_)) => unreachable!("the house has none"),
         Some(Target::Split(split)) => {
             asked |= split.by == SplitBy::User;
             let key = key(config, &split.by, request);
