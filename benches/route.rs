@@ -235,7 +235,9 @@ fn headers(more: &[(&'static str, &str)]) -> HeaderMap {
 fn config(routes: Vec<Route>) -> Config {
     let seconds = Duration::from_secs;
     Config {
+        rollouts: Vec::new(),
         runtime: Runtime {
+            state_dir: None,
             workers: None,
             drain: Drain {
                 min: seconds(0),
