@@ -191,17 +191,19 @@ fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config
         forward.into_iter().flat_map(move |forward| {
             let service = &config.services[forward.service];
             forward.rules.iter().flat_map(move |rule| {
-                let weights: &[config::Share] = match &rule.target {
-                    config::Target::Split(split) => &split.weights,
-                    // Its weight is not the file's.
-                    config::Target::To(_) | config::Target::Rollout(_) => &[],
+                let weights = match &rule.target {
+                    config::Target::To(_) => Vec::new(),
+                    config::Target::Split(split) => split.weights.clone(),
+                    config::Target::Rollout(rollout) => {
+                        written_weights(&config.rollouts[*rollout], service)
+                    }
                 };
-                weights.iter().zip(&service.versions).enumerate().map(
+                weights.into_iter().zip(&service.versions).enumerate().map(
                     move |(at, (weight, version))| {
                         (
                             format!("{}.{}", route.name, rule.name),
                             version.name.as_str(),
-                            *weight,
+                            weight,
                             at == service.stable,
                         )
                     },
@@ -209,6 +211,18 @@ fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config
             })
         })
     })
+}
+
+/// The weights of a guarded split, by version; none where stages decide, since those are not the file's alone.
+fn written_weights(rollout: &config::Rollout, service: &config::Service) -> Vec<config::Share> {
+    let config::Plan::Split(weight) = &rollout.plan else {
+        return Vec::new();
+    };
+    let mut weights = vec![config::Share::ZERO; service.versions.len()];
+    weights[rollout.candidate] = *weight;
+    let left = config::Share::FULL.parts() - weight.parts();
+    weights[service.stable] = config::Share::from_parts(left).unwrap_or_default();
+    weights
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::upstream::{Endpoint, Version};
 /// The whole answer.
 pub fn status(snapshot: &Snapshot, ledger: &Ledger, standing: &Standing, workers: usize) -> Value {
     let now = Instant::now();
-    let services = snapshot.config.services.iter().zip(&snapshot.services);
+    let services = snapshot.config.services.iter().zip(&*snapshot.services);
     json!({
         "version": crate::VERSION,
         "commit": crate::COMMIT,

@@ -153,7 +153,7 @@ impl Gate {
         match view
             .snapshot
             .table
-            .decide(&caller, &mut || fastrand::u64(..))
+            .decide(&caller, &*view.snapshot.rollouts, &mut || fastrand::u64(..))
         {
             Decision::NotFound => Err(Reason::NoRoute),
             Decision::Answer { route } => {

@@ -1,6 +1,6 @@
 //! All counts of the process: names on one side, a shard for each worker on the other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 #[expect(
@@ -13,7 +13,9 @@ use tidegate_config::Config;
 
 use crate::record::ids::{Name, Names, OTHER};
 use crate::record::worker::{SeriesKey, Shard};
-use crate::record::{ListenerId, Reason, RouteId, Totals, VersionId, WorkerLedger};
+use crate::record::{
+    ListenerId, Reason, RolloutId, RouteId, SlowBound, Totals, VersionId, WorkerLedger,
+};
 
 /// Every count since the start of the process. Workers write to it through their [`WorkerLedger`]; anybody reads.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct Registry {
     listeners: Names<String>,
     routes: Names<String>,
     versions: Names<(String, String)>,
+    rollouts: Names<String>,
+    slow_bounds: HashMap<RolloutId, Arc<SlowBound>>,
 }
 
 impl Ledger {
@@ -45,6 +49,8 @@ impl Ledger {
             listeners: Names::new(),
             routes: Names::new(),
             versions: Names::new(),
+            rollouts: Names::new(),
+            slow_bounds: HashMap::new(),
         };
         Arc::new(Self {
             names: Mutex::new(names),
@@ -83,6 +89,16 @@ impl Ledger {
                 .versions
                 .id((service.to_owned(), version.to_owned()), "version"),
         )
+    }
+
+    /// A rollout's number, for the life of the process.
+    pub fn rollout(&self, name: &str) -> RolloutId {
+        RolloutId(self.names().rollouts.id(name.to_owned(), "rollout"))
+    }
+
+    /// Above which time a rollout's requests are slow: the judge sets it, the workers read it.
+    pub fn slow_bound(&self, id: RolloutId) -> Arc<SlowBound> {
+        Arc::clone(self.names().slow_bounds.entry(id).or_default())
     }
 
     /// Shows the names of the configuration in force and no others. What has left is counted on unseen, and shows
@@ -247,7 +263,6 @@ pub(crate) struct Listening {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::num::NonZeroUsize;
     use std::time::Duration;
 

@@ -219,11 +219,12 @@ fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {
         revision: 1,
         services: services.collect(),
         routes: routes.collect(),
-        listeners: vec![Listener {
+        listeners: Arc::new([Listener {
             trusted: Vec::new(),
             stripped,
-        }],
-        table,
+        }]),
+        rollouts: Arc::default(),
+        table: Arc::new(table),
         config,
     }
 }
