@@ -3,6 +3,7 @@
 mod bad;
 mod good;
 mod random;
+mod releases;
 mod several;
 mod watching;
 
