@@ -53,6 +53,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
             "proxy/http1",
             // These are a server and clients of their own, off the request path.
             "proxy/control/admin",
+            "proxy/control/fetch.rs",
             "proxy/command",
         ],
         "routing and judging see a caller, a choice and an outcome, never the codec",

@@ -7,6 +7,7 @@
 //! - [`schema`], [`completions`]: for editors and shells
 //! - [`client`]: how a command talks to a running one
 //! - [`output`], [`logs`]: where words go
+//! - [`table`]: rows and columns for a terminal
 
 pub mod check;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod output;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod table;
 
 use std::process::ExitCode;
 

@@ -8,14 +8,20 @@
 //! - [`standing`]: how things stand, for whoever asks
 //! - [`status`]: what runs
 //! - [`question`]: where would this request go?
+//! - [`fetch`]: one question to somebody else over HTTP
+//! - [`gates`]: who must say yes before a stage
+//! - [`prometheus`]: what only a metrics store knows
 //! - [`admin`]: the HTTP API
 
 pub mod admin;
 pub mod changes;
 pub mod compile;
 pub mod controller;
+pub mod fetch;
 pub mod fixed;
+pub mod gates;
 pub mod machine;
+pub mod prometheus;
 pub mod question;
 pub mod standing;
 pub mod status;
