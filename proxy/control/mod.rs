@@ -3,6 +3,7 @@
 //! - [`controller`]: takes edits and orders, publishes snapshots
 //! - [`compile`]: a file made into a snapshot
 //! - [`changes`]: what an edit changes, in words
+//! - [`journal`]: what rollouts remember across restarts
 //! - [`fixed`]: what only a restart changes
 //! - [`machine`]: what is wrong with the machine rather than with the file
 //! - [`standing`]: how things stand, for whoever asks
@@ -15,6 +16,7 @@ pub mod changes;
 pub mod compile;
 pub mod controller;
 pub mod fixed;
+pub mod journal;
 pub mod machine;
 pub mod question;
 pub mod standing;
