@@ -57,7 +57,8 @@
 //! | T907 | warning: a rollout that no rule names |
 //! | T908 | warning: a rollout that is not compared, because another one has its salt |
 //! | T909 | warning: a rollout whose candidate is stable already |
-//! | T910 | warning: a guard that never fires |
+//! | T910 | warning: what only a restart changes |
+//! | T911 | warning: a guard that never fires |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

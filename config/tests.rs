@@ -1,6 +1,7 @@
 //! Whole files, good and bad.
 
 mod bad;
+mod bad_rollouts;
 mod good;
 mod random;
 mod releases;

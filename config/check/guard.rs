@@ -71,7 +71,7 @@ impl Check<'_> {
             let hint =
                 "remove `compare: false`, or add `error_rate`, `latency` or `consecutive_failures`";
             self.problems
-                .warning(&at.key("compare"), "T910", message, hint);
+                .warning(&at.key("compare"), "T911", message, hint);
         }
         guard
     }
@@ -180,7 +180,7 @@ impl Check<'_> {
                 show_duration(window)
             );
             let hint = "lower `min_requests`, or look over a longer `window`";
-            self.problems.warning(&requests_at, "T910", message, hint);
+            self.problems.warning(&requests_at, "T911", message, hint);
         }
         (window, requests)
     }

@@ -76,7 +76,8 @@ impl Check<'_> {
             .iter()
             .filter(|stage| !matches!(stage.carries, Carries::Mirror(_)));
         let needed = weighted.map(|stage| stage.hold).sum::<Duration>() + stages.bake;
-        if let Some(deadline) = stages.deadline.filter(|deadline| *deadline <= needed) {
+        let too_short = |deadline: &Duration| !deadline.is_zero() && *deadline <= needed;
+        if let Some(deadline) = stages.deadline.filter(too_short) {
             let message = format!(
                 "`deadline` ({}) is over before the holds and `bake` are, which take {} together: it would always be rolled back",
                 show_duration(deadline),
@@ -88,6 +89,26 @@ impl Check<'_> {
                 message,
                 "raise it well above their sum, or shorten the holds",
             );
+        }
+    }
+
+    /// Warns of a plan that succeeds in the moment in which it begins: guards end with it.
+    pub(super) fn time_to_watch(&mut self, at: &At<'_>, stages: &Stages) {
+        let waits = |stage: &Stage| {
+            !stage.hold.is_zero()
+                || stage.min_requests > 0
+                || stage.approve
+                || stage.carries == Carries::ByEndpoints
+        };
+        let is_over_at_once = stages.bake.is_zero()
+            && stages.gates.is_empty()
+            && !stages.stages.is_empty()
+            && !stages.stages.iter().any(waits);
+        if is_over_at_once {
+            let message = "this rollout succeeds in the moment in which it begins, and its guard never sees a request";
+            let hint = "add `bake: 1h`, or `hold` to a stage";
+            self.problems
+                .warning(&at.key("stages"), "T911", message, hint);
         }
     }
 
@@ -103,7 +124,7 @@ impl Check<'_> {
         };
         // What is too short at all is told by its own check.
         let most = reachable(share, longest);
-        if stage.min_requests <= most || longest < stage.hold {
+        if stage.min_requests <= most || longest < stage.hold || longest.is_zero() {
             return;
         }
         let message = format!(

@@ -143,6 +143,7 @@ impl Check<'_> {
             deadline,
         };
         self.enough_time(at, &stages);
+        self.time_to_watch(at, &stages);
         stages
     }
 

@@ -189,8 +189,9 @@ fn clock(text: &str) -> Option<Time> {
 fn shut_too_long(windows: &Windows) -> Option<(usize, &'static str)> {
     let mut shut: Vec<(Timestamp, Timestamp, usize)> = Vec::new();
     for (index, deny) in windows.deny.iter().enumerate() {
-        let at = |moment: DateTime| deny.zone.to_timestamp(moment).ok();
-        shut.push((at(deny.from)?, at(deny.until)?, index));
+        // Beyond the end of time is its end.
+        let at = |moment: DateTime| deny.zone.to_timestamp(moment).unwrap_or(Timestamp::MAX);
+        shut.push((at(deny.from), at(deny.until), index));
     }
     shut.sort_unstable();
     let mut next = 0;

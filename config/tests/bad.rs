@@ -1,6 +1,6 @@
 //! Bad files, each with what must be told and where: one problem each, underlined between `«` and `»`.
 
-use super::parsed;
+use super::{bad_rollouts, parsed};
 use crate::Severity;
 
 /// Sections that are good, put behind those that a bad file does not bring along.
@@ -655,6 +655,11 @@ const DEEP: &str = concat!(
     "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]\n"
 );
 
+/// Those of this file and of its neighbours.
+fn all() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    BAD.iter().chain(bad_rollouts::BAD)
+}
+
 /// The file without its marks, and where they stood: line, column and, where the end is marked, width.
 fn unmarked(text: &str) -> (String, usize, usize, Option<usize>) {
     let (before, after) = text.split_once('«').expect("every file has a mark");
@@ -679,7 +684,7 @@ fn framed(text: &str) -> String {
 #[test]
 fn each_mistake_is_told_once_with_its_place_and_a_way_out() {
     let mut broken = String::new();
-    for (code, text, piece) in BAD {
+    for (code, text, piece) in all() {
         let (text, line, column, width) = unmarked(text);
         let text = framed(&text);
         let loaded = parsed(&text);
@@ -707,17 +712,17 @@ fn every_code_that_is_documented_has_a_file_and_every_file_a_code_that_is() {
         .lines()
         .filter_map(|l| l.strip_prefix("//! | T")?.split(' ').next())
         .collect();
-    for (code, _, piece) in BAD {
+    for (code, _, piece) in all() {
         assert!(
             documented.contains(&&code[1..]),
             "{code} ({piece}) is not documented"
         );
     }
     // These need bytes, files on the disk or a machine, and are held by tests of their own.
-    let elsewhere = ["100", "110", "402", "501", "502", "503", "999"];
+    let elsewhere = ["100", "110", "402", "501", "502", "503", "910", "999"];
     for code in documented {
         assert!(
-            elsewhere.contains(&code) || BAD.iter().any(|(c, ..)| &c[1..] == code),
+            elsewhere.contains(&code) || all().any(|(c, ..)| &c[1..] == code),
             "no file for T{code}"
         );
     }
