@@ -4,12 +4,18 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::{HeaderMap, HeaderName};
+
 use super::entry::Entry;
 use crate::record::{
-    Blame, CLIENT_GONE, Failure, FailureKind, Outcome, Recorder, Series, WorkerLedger,
+    Blame, CLIENT_GONE, Ended, Failure, FailureKind, Measure, Outcome, Recorder, Series,
+    WorkerLedger,
 };
+use crate::route::{Choice, Drawn};
 use crate::snapshot::View;
 use crate::upstream::{Endpoint, Version};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// An exchange that has not been settled yet; by default one of which nothing is owed.
 #[derive(Debug, Default)]
@@ -18,6 +24,8 @@ pub struct Account {
     recorder: Option<Recorder>,
     status: u16,
     version: Option<At>,
+    /// The answer's `grpc-status`, where it is asked for.
+    grpc: Option<u16>,
     /// The line of the access log, where one will be written.
     entry: Option<Box<Entry>>,
 }
@@ -28,6 +36,21 @@ struct At {
     view: Rc<View>,
     service: usize,
     version: usize,
+    /// The rollout that it is evidence for, until it was weighed.
+    lot: Option<Drawn>,
+}
+
+impl At {
+    fn version(&self) -> Option<&Version> {
+        let service = self.view.snapshot.services.get(self.service)?;
+        service.get(self.version).map(|v| &**v)
+    }
+
+    /// What its rollout measures by.
+    fn measure(&self) -> Option<&Measure> {
+        let rollout = self.view.snapshot.rollouts.get(self.lot?.rollout)?;
+        Some(&rollout.measure)
+    }
 }
 
 impl Account {
@@ -43,16 +66,18 @@ impl Account {
             recorder,
             status: 0,
             version: None,
+            grpc: None,
             entry,
         }
     }
 
-    /// A version takes the request: its endpoints are judged by how it ends.
-    pub fn goes_to(&mut self, view: Rc<View>, service: usize, version: usize) {
+    /// A version takes the request: its endpoints are judged by how it ends, and so is the rollout that chose it.
+    pub fn goes_to(&mut self, view: Rc<View>, choice: &Choice) {
         self.version = Some(At {
             view,
-            service,
-            version,
+            service: choice.service,
+            version: choice.version,
+            lot: choice.lot,
         });
     }
 
@@ -71,6 +96,19 @@ impl Account {
     /// The answer's head has come.
     pub fn answered(&mut self, status: u16) {
         self.status = status;
+    }
+
+    /// A field section that may say how a call of gRPC ended: the trailers, or the head where there is nothing else.
+    pub fn says(&mut self, fields: &HeaderMap) {
+        let asks = |at: &At| at.measure().is_some_and(Measure::asks_for_grpc);
+        if self.version.as_ref().is_some_and(asks)
+            && let Some(status) = fields.get(GRPC_STATUS)
+        {
+            self.grpc = status
+                .to_str()
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+        }
     }
 
     /// What the access log will say, where it will say something.
@@ -105,25 +143,42 @@ impl Account {
 
     /// One try failed: the endpoint is judged at once, whatever becomes of the request.
     pub fn endpoint_failed(&self, endpoint: &Endpoint) {
-        if let Some(version) = self.version() {
+        if let Some(version) = self.version.as_ref().and_then(At::version) {
             version.endpoint_failed(endpoint, Instant::now());
         }
     }
 
-    fn version(&self) -> Option<&Version> {
-        let at = self.version.as_ref()?;
-        at.view
-            .snapshot
-            .services
-            .get(at.service)?
-            .get(at.version)
-            .map(|v| &**v)
+    fn settle(&mut self, failure: Option<Failure>) {
+        let Some(recorder) = self.recorder.take() else {
+            return;
+        };
+        let ledger = self.is_evidence().then(|| recorder.ledger().clone());
+        let outcome = recorder.settle_now(self.status, failure);
+        if let Some(ledger) = ledger {
+            self.weigh(&ledger, outcome, false);
+        }
+        self.write(&outcome);
     }
 
-    fn settle(&mut self, failure: Option<Failure>) {
-        if let Some(recorder) = self.recorder.take() {
-            let outcome = recorder.settle_now(self.status, failure);
-            self.write(&outcome);
+    fn is_evidence(&self) -> bool {
+        self.version.as_ref().is_some_and(|at| at.lot.is_some())
+    }
+
+    /// Tells its rollout how it ended, once.
+    fn weigh(&mut self, ledger: &WorkerLedger, outcome: Outcome, fallback: bool) {
+        let Some(at) = &mut self.version else { return };
+        let Some(drawn) = at.lot.take() else { return };
+        let snapshot = &at.view.snapshot;
+        let ended = Ended {
+            outcome,
+            grpc: self.grpc,
+            fallback,
+        };
+        // Those of its own snapshot: what is late counts as it was routed.
+        if let (Some(rollout), Some(version)) = (snapshot.rollouts.get(drawn.rollout), at.version())
+        {
+            let assignment = rollout.assignment(&drawn, version.id, snapshot.revision);
+            ledger.weigh(&assignment, &rollout.measure, &ended);
         }
     }
 

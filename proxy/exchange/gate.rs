@@ -166,7 +166,7 @@ impl Gate {
             Decision::Forward(choice) => {
                 let version = &view.snapshot.services[choice.service][choice.version];
                 account.set_series(passage.series(choice.route, version.id));
-                account.goes_to(view.clone(), choice.service, choice.version);
+                account.goes_to(view.clone(), &choice);
                 if let Some(entry) = account.entry() {
                     entry.chose(&choice);
                 }
@@ -290,6 +290,9 @@ impl Gate {
         watch.answered();
 
         account.answered(answer.status.as_u16());
+        if inflow.is_http2() {
+            account.says(&answer.headers);
+        }
         if let Some(entry) = account.entry() {
             entry.answered();
         }

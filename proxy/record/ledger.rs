@@ -1,8 +1,9 @@
 //! All counts of the process: names on one side, a shard for each worker on the other.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 #[expect(
     clippy::disallowed_types,
     reason = "names are looked up when the configuration changes and at a scrape"
@@ -12,9 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_config::Config;
 
 use crate::record::ids::{Name, Names, OTHER};
+use crate::record::rollouts::{RolloutCell, Rollouts, units};
 use crate::record::worker::{SeriesKey, Shard};
 use crate::record::{
-    ListenerId, Reason, RolloutId, RouteId, SlowBound, Totals, VersionId, WorkerLedger,
+    Arm, Incident, ListenerId, Reason, RolloutCounts, RolloutId, RolloutTimes, RouteId, SlowBound,
+    Totals, VersionId, WorkerLedger,
 };
 
 /// Every count since the start of the process. Workers write to it through their [`WorkerLedger`]; anybody reads.
@@ -26,6 +29,7 @@ pub struct Ledger {
     )]
     names: Mutex<Registry>,
     shards: Vec<Arc<Shard>>,
+    rollouts: Arc<Rollouts>,
 }
 
 #[derive(Debug)]
@@ -34,7 +38,6 @@ struct Registry {
     routes: Names<String>,
     versions: Names<(String, String)>,
     rollouts: Names<String>,
-    slow_bounds: HashMap<RolloutId, Arc<SlowBound>>,
 }
 
 impl Ledger {
@@ -50,11 +53,14 @@ impl Ledger {
             routes: Names::new(),
             versions: Names::new(),
             rollouts: Names::new(),
-            slow_bounds: HashMap::new(),
         };
+        let rollouts = Arc::new(Rollouts::default());
         Arc::new(Self {
             names: Mutex::new(names),
-            shards: (0..workers).map(|_| Arc::default()).collect(),
+            shards: (0..workers)
+                .map(|_| Arc::new(Shard::new(Arc::clone(&rollouts))))
+                .collect(),
+            rollouts,
         })
     }
 
@@ -98,7 +104,63 @@ impl Ledger {
 
     /// Above which time a rollout's requests are slow: the judge sets it, the workers read it.
     pub fn slow_bound(&self, id: RolloutId) -> Arc<SlowBound> {
-        Arc::clone(self.names().slow_bounds.entry(id).or_default())
+        Arc::clone(&self.rollouts.get(id).slow)
+    }
+
+    /// The judge's end of the queue of incidents; `None` if somebody has it. Until it is taken, incidents are counted as
+    /// dropped.
+    pub fn incidents(&self) -> Option<Receiver<Incident>> {
+        self.rollouts.queue.open()
+    }
+
+    /// Incidents that found no room in the queue, or no judge.
+    pub fn dropped_incidents(&self) -> u64 {
+        self.rollouts.queue.dropped()
+    }
+
+    /// The counts of one rollout over all workers.
+    #[must_use]
+    pub fn rollout_counts(&self, id: RolloutId) -> RolloutCounts {
+        let mut counts = RolloutCounts::default();
+        for cell in self.rollout_cells(id) {
+            cell.add_to(&mut counts);
+        }
+        counts
+    }
+
+    /// Its requests by time, over all workers.
+    #[must_use]
+    pub fn rollout_times(&self, id: RolloutId) -> RolloutTimes {
+        let mut times = RolloutTimes::default();
+        for cell in self.rollout_cells(id) {
+            times.add(&cell);
+        }
+        times
+    }
+
+    /// Failures of its candidate one after the other, in this attempt.
+    #[must_use]
+    pub fn rollout_run(&self, id: RolloutId, attempt: u32) -> u32 {
+        self.rollouts.get(id).run.length(attempt)
+    }
+
+    /// Begins the next window of counting users; the number of the one that has ended, for [`Ledger::rollout_units`].
+    pub fn turn_rollout_window(&self, id: RolloutId) -> u32 {
+        self.rollouts.get(id).turn()
+    }
+
+    /// About how many users an arm had in a window (standard error 3.3 %). A window is kept until the next but one begins.
+    #[must_use]
+    pub fn rollout_units(&self, id: RolloutId, arm: Arm, window: u32) -> u64 {
+        let cells = self.rollout_cells(id);
+        units(cells.iter().map(|cell| &**cell), window, arm)
+    }
+
+    fn rollout_cells(&self, id: RolloutId) -> Vec<Arc<RolloutCell>> {
+        let shards = self.shards.iter();
+        shards
+            .filter_map(|shard| shard.cells().rollouts.get(&id).cloned())
+            .collect()
     }
 
     /// Shows the names of the configuration in force and no others. What has left is counted on unseen, and shows
@@ -263,6 +325,7 @@ pub(crate) struct Listening {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::num::NonZeroUsize;
     use std::time::Duration;
 

@@ -36,6 +36,9 @@ pub use metrics::{EndpointHealth, Metrics};
 pub use observed::Recorder;
 pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
 pub use reason::Reason;
-pub use rollouts::SlowBound;
+pub use rollouts::{
+    ArmCounts, Assignment, Ended, INCIDENTS_MAX, Incident, Measure, RolloutCounts, RolloutTimes,
+    SlowBound,
+};
 pub use tally::{BOUNDS, Totals};
 pub use worker::{Series, WorkerLedger};

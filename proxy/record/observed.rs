@@ -27,6 +27,12 @@ impl Recorder {
         }
     }
 
+    /// Where it is counted.
+    #[must_use]
+    pub fn ledger(&self) -> &WorkerLedger {
+        &self.ledger
+    }
+
     /// When the request's head was read.
     #[must_use]
     pub fn started(&self) -> Instant {

@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::record::ids::OTHER;
+use crate::record::rollouts::{RolloutCell, Rollouts};
 use crate::record::tally::{Tally, bump, shift};
-use crate::record::{ListenerId, Outcome, Reason, RouteId, VersionId};
+use crate::record::{
+    Assignment, Ended, ListenerId, Measure, Outcome, Reason, RolloutId, RouteId, VersionId,
+};
 
 /// Series that one worker tells apart; what comes later is counted under `(other)`. Reached only where a service
 /// answers with hundreds of different statuses on thousands of routes.
@@ -87,6 +90,7 @@ impl Default for Door {
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
     lent: AtomicBool,
+    pub(crate) rollouts: Arc<Rollouts>,
     #[expect(
         clippy::disallowed_types,
         reason = "taken at the first use of a series and at a scrape, never to count"
@@ -100,9 +104,18 @@ pub(crate) struct Cells {
     pub(crate) requests: HashMap<SeriesKey, Arc<Count>>,
     pub(crate) versions: HashMap<VersionId, Arc<Tally>>,
     pub(crate) listeners: HashMap<ListenerId, Arc<Door>>,
+    pub(crate) rollouts: HashMap<RolloutId, Arc<RolloutCell>>,
 }
 
 impl Shard {
+    /// With what it has in common with the others.
+    pub(crate) fn new(rollouts: Arc<Rollouts>) -> Self {
+        Self {
+            rollouts,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn cells(&self) -> MutexGuard<'_, Cells> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,6 +135,8 @@ struct Desk {
     versions: RefCell<Vec<Option<Arc<Tally>>>>,
     /// By listener id.
     listeners: RefCell<Vec<Option<Arc<Door>>>>,
+    /// By rollout id.
+    rollouts: RefCell<Vec<Option<Arc<RolloutCell>>>>,
     full_said: Cell<bool>,
 }
 
@@ -136,6 +151,7 @@ impl WorkerLedger {
             requests: RefCell::new(Found::new()),
             versions: RefCell::default(),
             listeners: RefCell::default(),
+            rollouts: RefCell::default(),
             full_said: Cell::new(false),
         })))
     }
@@ -176,6 +192,19 @@ impl WorkerLedger {
         self.with_tally(version, |tally| bump(&tally.fallbacks, 1));
     }
 
+    /// Counts a request of a rollout that has ended, and tells the judge of it where he should know.
+    pub fn weigh(&self, assignment: &Assignment, measure: &Measure, ended: &Ended) {
+        let queue = &self.0.shard.rollouts.queue;
+        self.with_rollout(assignment.rollout, |cell| {
+            cell.weigh(assignment, measure, ended, || fastrand::u64(..), queue);
+        });
+    }
+
+    /// Counts a copy that a candidate was sent, and of which nobody saw the answer.
+    pub fn weigh_mirrored(&self, id: RolloutId, attempt: u32, measure: &Measure, ended: &Ended) {
+        self.with_rollout(id, |cell| cell.weigh_mirrored(attempt, measure, ended));
+    }
+
     #[cold]
     fn first_request(&self, key: SeriesKey) -> Arc<Count> {
         Arc::clone(self.0.shard.cells().requests.entry(key).or_default())
@@ -201,6 +230,14 @@ impl WorkerLedger {
     fn with_tally(&self, id: VersionId, count: impl FnOnce(&Tally)) {
         with_cell(&self.0.versions, id.0, count, || {
             Arc::clone(self.0.shard.cells().versions.entry(id).or_default())
+        });
+    }
+
+    fn with_rollout(&self, id: RolloutId, count: impl FnOnce(&RolloutCell)) {
+        let shard = &self.0.shard;
+        with_cell(&self.0.rollouts, id.0, count, || {
+            let new = || Arc::new(RolloutCell::new(shard.rollouts.get(id)));
+            Arc::clone(shard.cells().rollouts.entry(id).or_insert_with(new))
         });
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tidegate_config::{Rollout, Share};
 
-use crate::record::{Ledger, RolloutId, SlowBound};
-use crate::route::{Lot, Lots};
+use crate::record::{Assignment, Ledger, Measure, RolloutId, SlowBound, VersionId};
+use crate::route::{Drawn, Lot, Lots};
 
 /// Where a rollout stands. It never changes: a shift is another one. A request keeps the one that routed it to its end,
 /// so what is counted late is counted with the attempt and the weights of its routing.
@@ -27,6 +27,8 @@ pub struct InForce {
     pub cohorts_back: u16,
     /// Above this time a request is slow.
     pub pace: Arc<SlowBound>,
+    /// What counts as a failure, and as too slow.
+    pub measure: Arc<Measure>,
 }
 
 impl InForce {
@@ -49,6 +51,7 @@ impl InForce {
             lot: Lot::new(&rollout.salt, attempt, weight, cohorts_back),
             mirror,
             cohorts_back,
+            measure: Arc::new(Measure::new(&rollout.guard, Arc::clone(&pace))),
             pace,
         }
     }
@@ -61,6 +64,22 @@ impl InForce {
     /// As the file alone says it: a guarded split at its weight, a rollout with stages before the first of them.
     pub fn written(rollout: &Rollout, ledger: &Ledger) -> Self {
         Self::at(rollout, Lot::written(rollout).candidate(), ledger)
+    }
+
+    /// What it did with a request that it drew `drawn` for; `version` is that of the request's arm.
+    pub fn assignment(&self, drawn: &Drawn, version: VersionId, revision: u64) -> Assignment {
+        Assignment {
+            rollout: self.id,
+            attempt: self.attempt,
+            revision,
+            arm: drawn.arm,
+            version,
+            unit: drawn.unit,
+            slot: drawn.slot,
+            candidate: self.candidate,
+            stable: self.stable,
+            cohorts: drawn.cohorts,
+        }
     }
 
     fn at(rollout: &Rollout, weight: Share, ledger: &Ledger) -> Self {
