@@ -25,5 +25,6 @@ pub mod journal;
 pub mod machine;
 pub mod prometheus;
 pub mod question;
+pub mod releases;
 pub mod standing;
 pub mod status;

@@ -21,6 +21,7 @@ mod door; // may the next stage be entered?
 mod edits; // the file has changed
 mod orders; // an operator wants something
 mod ramp; // what is about to be carried
+mod recall; // what a restart finds
 mod sentence; // why it stands where it stands
 
 use std::borrow::Cow;
