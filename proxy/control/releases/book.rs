@@ -195,6 +195,10 @@ impl Releases {
         Self(shared)
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     /// Whether rollouts can be remembered; without that there must be none.
     pub fn can_remember(&self) -> bool {
         self.0.journal.is_some()

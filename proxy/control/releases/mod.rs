@@ -22,6 +22,7 @@ mod feed; // what the workers saw, brought to the tests
 mod judge; // the thread that looks
 mod look; // what is seen of a rollout, and what follows
 mod memory; // what the journal keeps of a rollout
+mod outcome; // business outcomes that are told from outside
 mod reconcile; // an edit, or a start
 mod running; // one rollout
 mod told; // what is announced: log, events, history
@@ -30,4 +31,5 @@ mod ward; // what all tests say together
 
 pub use book::{Actor, NotSo, Parts, Releases, role_for};
 pub use judge::Judge;
+pub use outcome::{Observation, Unobserved};
 pub use told::{EVENTS_KEPT, Event};

@@ -60,7 +60,7 @@ pub(super) struct Running {
     /// What is to be written down of the evidence.
     pub notes: Notes,
     /// The windows at present, and until when that holds.
-    opening: Option<(Opening, Option<Timestamp>)>,
+    pub opening: Option<(Opening, Option<Timestamp>)>,
     /// A guard that fires and does not move the weight, as it was told.
     pub alarmed: Option<Verdict>,
     /// The state as it was given to the journal last.

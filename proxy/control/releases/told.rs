@@ -23,14 +23,14 @@ pub struct Event {
 
 /// All that was announced, oldest first, and whoever listens.
 #[derive(Debug)]
-pub struct History {
+pub(super) struct History {
     entries: VecDeque<Entry>,
     events: broadcast::Sender<Arc<Event>>,
 }
 
 impl History {
     /// Goes on after `entries`.
-    pub fn new(entries: Vec<Entry>) -> Self {
+    pub(super) fn new(entries: Vec<Entry>) -> Self {
         Self {
             entries: entries.into(),
             events: broadcast::Sender::new(EVENTS_KEPT),
@@ -38,7 +38,7 @@ impl History {
     }
 
     /// Announces an entry: a change of a rollout.
-    pub fn announce(&mut self, entry: Entry) {
+    pub(super) fn announce(&mut self, entry: Entry) {
         self.send("shift", serde_json::to_value(&entry).unwrap_or_default());
         let at = self.entries.partition_point(|known| known.seq < entry.seq);
         self.entries.insert(at, entry);
@@ -48,12 +48,12 @@ impl History {
     }
 
     /// Something that somebody should look at.
-    pub fn alert(&self, rollout: &str, message: &str) {
+    pub(super) fn alert(&self, rollout: &str, message: &str) {
         self.send("alert", json!({ "rollout": rollout, "message": message }));
     }
 
     /// An edit of the file, in force or refused.
-    pub fn edit(&self, body: Value) {
+    pub(super) fn edit(&self, body: Value) {
         self.send("edit", body);
     }
 
@@ -63,12 +63,12 @@ impl History {
     }
 
     /// Listens from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
     }
 
     /// The entries, of one rollout or of all, oldest first.
-    pub fn entries(&self, rollout: Option<&str>) -> Vec<Entry> {
+    pub(super) fn entries(&self, rollout: Option<&str>) -> Vec<Entry> {
         let wanted = |entry: &&Entry| rollout.is_none_or(|name| entry.rollout == name);
         self.entries.iter().filter(wanted).cloned().collect()
     }
