@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Check;
-use super::order::reachable;
+use super::order::{MOST_A_SECOND, reachable};
 use super::plan::MOST_REQUESTS;
 use crate::file::{self, CompareOrNot, DurationText};
 use crate::names::nearest;
@@ -168,7 +168,7 @@ impl Check<'_> {
         // A weight of nothing is raised by hand before it means anything.
         if most > Share::ZERO && requests > reachable(most, window) {
             let message = format!(
-                "this never fires: at {most} of the requests the candidate does not get {requests} in {}",
+                "this never fires: at {most} of {MOST_A_SECOND} requests a second the candidate does not get {requests} in {}",
                 show_duration(window)
             );
             let hint = "lower `min_requests`, or look over a longer `window`";
