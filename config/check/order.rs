@@ -7,8 +7,8 @@ use crate::plan::{Carries, Stage, Stages};
 use crate::source::At;
 use crate::units::{Share, show_duration};
 
-/// What one proxy serves at the very most, in requests a second: what needs more than that never comes.
-const MOST_A_SECOND: u128 = 100_000;
+/// A plan that needs more requests a second than these, for one rollout at one proxy, was not meant.
+pub(super) const MOST_A_SECOND: u128 = 100_000;
 
 impl Stages {
     /// The largest share of the requests that a stage gives the candidate.

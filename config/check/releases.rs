@@ -16,6 +16,12 @@ struct Dealer<'a> {
     salt: &'a str,
 }
 
+/// What two must have in common to meet the same users: the kind of key and the salt.
+type Deal = (SplitBy, String);
+
+/// Whose a place is, a rollout's by its index or a plain split's, and what messages call it.
+type Place = (Option<usize>, String);
+
 impl Check<'_> {
     /// Marks the rollouts whose salt another rollout or split has too, and warns of them.
     ///
@@ -25,7 +31,7 @@ impl Check<'_> {
         if config.rollouts.is_empty() {
             return;
         }
-        let mut told: HashMap<(SplitBy, String), Vec<(Option<usize>, String)>> = HashMap::new();
+        let mut told: HashMap<Deal, Vec<Place>> = HashMap::new();
         let parts = self.parts;
         each_dealer(parts, config, &mut |at, dealer| {
             let key = (dealer.by.clone(), dealer.salt.to_owned());

@@ -285,3 +285,104 @@ fn next_allowed(allow: &[Allow], now: Timestamp) -> Option<Timestamp> {
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: i64 = 3600;
+
+    fn zone() -> impl Strategy<Value = TimeZone> {
+        // Of whole hours, so that a walk by hours meets every opening.
+        let names = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo"];
+        prop::sample::select(names.to_vec())
+            .prop_map(|name| TimeZoneDatabase::bundled().get(name).expect("it is known"))
+    }
+
+    fn allow() -> impl Strategy<Value = Allow> {
+        (
+            prop::sample::subsequence(WEEK.to_vec(), 1..=2),
+            0..24_i8,
+            0..24_i8,
+            zone(),
+        )
+            .prop_filter("never open", |(_, from, until, _)| from != until)
+            .prop_map(|(days, from, until, zone)| Allow {
+                days: days.into_iter().map(Day).collect(),
+                from: Time::constant(from, 0, 0, 0),
+                until: Time::constant(until, 0, 0, 0),
+                zone,
+            })
+    }
+
+    fn deny() -> impl Strategy<Value = Deny> {
+        (
+            0..600_i64,
+            prop_oneof![1..40_i64, 150..420_i64],
+            0..24_i64,
+            zone(),
+        )
+            .prop_map(|(from, days, hour, zone)| {
+                let from = Date::constant(2026, 1, 1).at(0, 0, 0, 0) + from.days();
+                let until = from + days.days() + hour.hours();
+                Deny {
+                    name: String::new(),
+                    from,
+                    until,
+                    zone,
+                }
+            })
+    }
+
+    fn is_open(windows: &Windows, now: Timestamp) -> bool {
+        let allows = |window: &Allow| {
+            let today = now.to_zoned(window.zone.clone()).date();
+            let at = |day: Date, time| window.zone.to_timestamp(day.to_datetime(time)).unwrap();
+            [today.yesterday().unwrap(), today].into_iter().any(|day| {
+                let last = if window.until > window.from {
+                    day
+                } else {
+                    day.tomorrow().unwrap()
+                };
+                window.days.contains(&Day(day.weekday()))
+                    && at(day, window.from) <= now
+                    && now < at(last, window.until)
+            })
+        };
+        let denies = |window: &Deny| {
+            let at = |moment| window.zone.to_timestamp(moment).unwrap();
+            at(window.from) <= now && now < at(window.until)
+        };
+        (windows.allow.is_empty() || windows.allow.iter().any(allows))
+            && !windows.deny.iter().any(denies)
+    }
+
+    /// Hour by hour.
+    fn shut_by_walking(windows: &Windows) -> bool {
+        let opens_in_time = |deny: &Deny| {
+            let start = deny.zone.to_timestamp(deny.from).unwrap();
+            (0..=LONGEST_SHUT_DAYS * 24).any(|hours| {
+                is_open(
+                    windows,
+                    start + jiff::SignedDuration::from_secs(hours * HOUR),
+                )
+            })
+        };
+        !windows.deny.iter().all(opens_in_time)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn windows_are_called_shut_exactly_where_a_walk_by_hours_finds_no_opening(
+            allow in prop::collection::vec(allow(), 0..3),
+            deny in prop::collection::vec(deny(), 0..5),
+        ) {
+            let windows = Windows { allow, deny };
+            prop_assert_eq!(shut_too_long(&windows).is_some(), shut_by_walking(&windows));
+        }
+    }
+}

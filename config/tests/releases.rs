@@ -707,3 +707,13 @@ rollouts:
         ]
     );
 }
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_told_at_its_line() {
+    let found = Problem {
+        path: "runtime.state_dir".to_owned(),
+        ..Problem::of_file("T401", "tidegate.yaml".into(), "it is full", "make room")
+    };
+    let placed = parsed(WHOLE).place(found);
+    assert_eq!((placed.line, placed.column), (2, 23));
+}
