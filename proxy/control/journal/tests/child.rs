@@ -24,6 +24,7 @@ fn act() {
         ("work", _) => killed::work(&dir),
         ("steps", number) => killed::work_to_step(&dir, number.parse().unwrap()),
         ("full", _) => full::act(&dir),
+        ("brim", _) => full::brim(&dir),
         ("boot", _) => full::boot(&dir),
         other => panic!("no such act: {other:?}"),
     }
@@ -83,7 +84,7 @@ impl Child {
     }
 
     /// All lines until it ends by itself.
-    pub(super) fn to_end(mut self) -> Vec<String> {
+    pub(super) fn lines_to_end(mut self) -> Vec<String> {
         let lines = self.lines.by_ref().collect();
         self.process.wait().unwrap();
         lines

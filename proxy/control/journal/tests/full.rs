@@ -1,5 +1,5 @@
 //! A full disk. A limit on the size of files stands for it, which everybody may set: what makes a file longer fails, what
-//! is written in place succeeds.
+//! is written in place succeeds. Where a disk may be mounted, a small one is filled as well.
 
 use std::fs;
 
@@ -68,7 +68,7 @@ pub(super) fn act(dir: &Path) {
 fn on_a_full_disk_a_rollback_is_remembered_nothing_grows_and_afterwards_the_newest_state_is_written()
  {
     let dir = tempfile::tempdir().unwrap();
-    let lines = Child::start(dir.path(), "full").to_end();
+    let lines = Child::start(dir.path(), "full").lines_to_end();
     let told = lines.join("\n");
     assert!(
         told.contains("refused: ") && told.contains("no growth: "),
@@ -116,7 +116,7 @@ pub(super) fn boot(dir: &Path) {
 fn a_start_on_a_full_disk_after_a_kill_remembers_everything() {
     let dir = tempfile::tempdir().unwrap();
     let worker = Child::start(dir.path(), "full");
-    drop(worker.to_end());
+    drop(worker.lines_to_end());
     let (journal, _) = open(dir.path());
     write(&journal, kept(&[("shop", "holding at 25 %")])).unwrap();
     for number in 0..200 {
@@ -132,7 +132,7 @@ fn a_start_on_a_full_disk_after_a_kill_remembers_everything() {
     close(&journal);
     for bytes in [bytes, in_use] {
         fs::write(&file, bytes).unwrap();
-        let lines = Child::start(dir.path(), "boot").to_end();
+        let lines = Child::start(dir.path(), "boot").lines_to_end();
         assert_eq!(
             lines[0], r#"None [("shop", "holding at 25 %")]"#,
             "{lines:?}"
@@ -143,4 +143,72 @@ fn a_start_on_a_full_disk_after_a_kill_remembers_everything() {
         assert_eq!(states(&restored), [("shop", "grown")]);
         close(&journal);
     }
+}
+
+/// The child of the third promise: `dir` is a disk of a few megabytes.
+pub(super) fn brim(dir: &Path) {
+    let state = dir.join("state");
+    let (journal, _) = open(&state);
+    reserve(&journal, "shop").unwrap();
+    write(&journal, kept(&[("shop", "holding at 5 %")])).unwrap();
+    let ballast = dir.join("ballast");
+    let filled = fs::write(&ballast, vec![1; 64 << 20]).expect_err("the disk is small");
+    say(&format!("filled: {filled}"));
+
+    let refused = fill(&journal).expect_err("the disk has no room");
+    say(&format!("refused: {refused}"));
+    latch(&journal, rolled_back("shop", 1)).expect("a latch needs no room");
+    close(&journal);
+    let (journal, restored) = open(&state);
+    assert_eq!((restored.unreadable, restored.latches.len()), (None, 1));
+    fill(&journal).expect_err("the disk has no room");
+    let (done, told) = answer();
+    let back = format!("rolled back {}", "z".repeat(100_000));
+    journal.write(kept(&[("shop", &back)]), done).unwrap();
+    heard(&told).expect_err("it is still full");
+    fs::remove_file(&ballast).unwrap();
+    wait_until("the disk is tried again", || journal.health().is_fine());
+    close(&journal);
+    let (journal, restored) = open(&state);
+    let states = states(&restored);
+    assert!(
+        states
+            .iter()
+            .any(|(_, state)| state.starts_with("rolled back "))
+    );
+    close(&journal);
+    say("to the end");
+}
+
+#[test]
+fn a_small_disk_that_is_really_full_behaves_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let command = Child::command_of(&program, dir.path(), "brim");
+    // The mount is this child's alone, and goes with it.
+    let script = r#"mount -t tmpfs -o size=6m tidegate "$0" && exec "$@""#;
+    let inside = [command.get_program().to_owned()]
+        .into_iter()
+        .chain(command.get_args().map(ToOwned::to_owned))
+        .collect::<Vec<_>>();
+    let mut outside = std::process::Command::new("unshare");
+    outside
+        .args(["--mount", "--map-root-user", "sh", "-c", script])
+        .arg(dir.path())
+        .args(inside)
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null());
+    let lines = Child::spawn(outside).lines_to_end();
+    if lines.is_empty() {
+        // The promise is held by the tests above; here the machine allows no mount.
+        eprintln!("no disk may be mounted here: not tried on one that is really full");
+        return;
+    }
+    assert!(lines[0].contains("filled: "), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "to the end", "{lines:?}");
 }

@@ -114,7 +114,7 @@ fn a_state_directory_has_one_owner() {
     assert!(refused.to_string().contains(&me), "{refused}");
 
     let other = child::Child::start(dir.path(), "open");
-    let told = other.to_end();
+    let told = other.lines_to_end();
     assert!(
         told.contains(&format!("refused: {refused}")),
         "another process: {told:?}"
@@ -150,7 +150,7 @@ fn a_directory_that_cannot_be_written_to_is_told() {
         fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         let mut command = child::Child::command_of(&program, &closed, "open");
         command.uid(65_534).gid(65_534).current_dir("/");
-        let told = child::Child::spawn(command).to_end();
+        let told = child::Child::spawn(command).lines_to_end();
         let told = told.join("\n");
         assert!(told.contains("cannot be written to"), "{told}");
     } else {

@@ -26,7 +26,7 @@ fn one_round(journal: &Journal, round: u64) {
     if round % 10 == 1 {
         reserve(journal, "a").unwrap();
     }
-    if round % 8 == 0 {
+    if round.is_multiple_of(8) {
         journal
             .snapshot("a", round.to_string().into_bytes())
             .unwrap();
@@ -36,7 +36,7 @@ fn one_round(journal: &Journal, round: u64) {
             0
         );
     }
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         let attempt = u32::try_from(round).unwrap();
         latch(journal, rolled_back("a", attempt)).unwrap();
         say(&format!("latched {round}"));
@@ -147,7 +147,7 @@ fn acknowledged(lines: &[String], before: &mut Seen) {
 #[test]
 fn what_was_acknowledged_survives_a_kill_at_any_moment() {
     let mut chance = fastrand::Rng::with_seed(0x71DE_6A7E);
-    let mut dir = tempfile::tempdir().unwrap();
+    let mut dir = light_dir();
     let mut known = Seen {
         round: 0,
         latched: 0,
@@ -157,7 +157,7 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
         // A fresh directory now and then: its making is killed too.
         if kill % 20 == 0 {
             rounds += known.round;
-            dir = tempfile::tempdir().unwrap();
+            dir = light_dir();
             known = Seen {
                 round: 0,
                 latched: 0,
@@ -197,8 +197,8 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
 fn what_was_acknowledged_survives_an_end_at_every_single_step() {
     for number in 1.. {
         assert!(number < 2_000, "the work has an end");
-        let dir = tempfile::tempdir().unwrap();
-        let lines = Child::start(dir.path(), &format!("steps {number}")).to_end();
+        let dir = light_dir();
+        let lines = Child::start(dir.path(), &format!("steps {number}")).lines_to_end();
         let mut known = Seen {
             round: 0,
             latched: 0,

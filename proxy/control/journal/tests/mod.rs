@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Map;
+use tempfile::TempDir;
 
 use super::*;
 
@@ -21,6 +22,12 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn open(dir: &Path) -> (Journal, Restored) {
     Journal::open(dir).expect("the journal opens")
+}
+
+/// A directory in memory where there is one, for tests that make nothing durable against a loss of power: they open the
+/// journal hundreds of times.
+fn light_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 fn close(journal: &Journal) {

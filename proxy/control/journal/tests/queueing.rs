@@ -199,7 +199,6 @@ fn history_of_a_growth_that_failed_never_happened() {
 
 #[test]
 fn a_latch_waits_for_no_transaction() {
-    use std::sync::mpsc::sync_channel;
     let dir = tempfile::tempdir().unwrap();
     let (entered, enters) = sync_channel(1);
     let (go, going) = sync_channel::<()>(1);
@@ -225,7 +224,7 @@ fn a_latch_waits_for_no_transaction() {
 
 /// A wait that may be called from any thread.
 #[expect(clippy::disallowed_types, reason = "a test's own")]
-fn parking(going: std::sync::mpsc::Receiver<()>) -> impl Fn() + Send + Sync {
+fn parking(going: Receiver<()>) -> impl Fn() + Send + Sync {
     let going = std::sync::Mutex::new(going);
     move || going.lock().unwrap().recv_timeout(SOON).unwrap()
 }
