@@ -14,21 +14,13 @@ use super::store::Store;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// but at most this.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// A failure so soon after the last one is the same one: a full disk takes what is small between what is not.
+const SAME_TROUBLE: Duration = Duration::from_secs(30);
 
 /// A failure, and when the next try is due.
 struct Failing {
     why: String,
-    wait: Duration,
     until: Instant,
-}
-
-impl Failing {
-    /// The first failure, or one after another.
-    fn after(last: Option<&Self>, why: String) -> Self {
-        let wait = last.map_or(RETRY_FIRST, |last| (last.wait * 2).min(RETRY_LONGEST));
-        let until = Instant::now() + wait;
-        Self { why, wait, until }
-    }
 }
 
 /// Whoever writes.
@@ -41,6 +33,10 @@ pub(super) struct Clerk {
     /// What the disk is known to have: what a failed growth goes back to.
     durable: HashMap<String, Vec<u8>>,
     failing: Option<Failing>,
+    /// How long the next failure waits.
+    wait: Duration,
+    /// When the disk failed last.
+    failed: Option<Instant>,
 }
 
 impl Clerk {
@@ -54,18 +50,21 @@ impl Clerk {
         durable: HashMap<String, Vec<u8>>,
         trouble: Option<String>,
     ) -> Self {
-        if let Some(why) = &trouble {
-            standing.set(Part::Store, Some(why), 0);
-        }
-        Self {
+        let mut clerk = Self {
             queue,
             store,
             latches,
             standing,
             steps,
             durable,
-            failing: trouble.map(|why| Failing::after(None, why)),
+            failing: None,
+            wait: RETRY_FIRST,
+            failed: None,
+        };
+        if let Some(why) = trouble {
+            clerk.fail(why);
         }
+        clerk
     }
 
     /// Works until the queue is closed and all is written that the disk takes.
@@ -107,12 +106,23 @@ impl Clerk {
                 // Told only when the queue has it again: whoever is told may write at once.
                 let mut tickets = batch.take_tickets();
                 self.queue.put_back(batch, &self.durable);
-                self.standing
-                    .set(Part::Store, Some(&why), self.queue.states());
-                self.failing = Some(Failing::after(self.failing.as_ref(), why));
+                self.fail(why);
                 tickets.tell(&answer);
             }
         }
+    }
+
+    fn fail(&mut self, why: String) {
+        let now = Instant::now();
+        if self.failed.is_none_or(|failed| now - failed > SAME_TROUBLE) {
+            self.wait = RETRY_FIRST;
+        }
+        self.standing
+            .set(Part::Store, Some(&why), self.queue.states());
+        let until = now + self.wait;
+        self.failing = Some(Failing { why, until });
+        self.wait = (self.wait * 2).min(RETRY_LONGEST);
+        self.failed = Some(now);
     }
 
     fn remember(&mut self, batch: &Batch) {

@@ -58,10 +58,6 @@ struct Trouble {
 pub(super) struct Standing(Mutex<[Option<Trouble>; 2]>);
 
 impl Standing {
-    #[expect(
-        clippy::disallowed_types,
-        reason = "control's own: taken when the disk was tried, never by a request"
-    )]
     fn parts(&self) -> MutexGuard<'_, [Option<Trouble>; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,6 +43,7 @@ struct Waiting {
 }
 
 /// What the threads share.
+#[derive(Default)]
 #[expect(
     clippy::disallowed_types,
     reason = "control's own: taken for a rollback, never by a request"
@@ -54,16 +55,9 @@ pub(super) struct LatchQueue {
 
 impl LatchQueue {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            waiting: Mutex::default(),
-            bell: Condvar::new(),
-        })
+        Arc::default()
     }
 
-    #[expect(
-        clippy::disallowed_types,
-        reason = "control's own: taken for a rollback, never by a request"
-    )]
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,7 +248,7 @@ impl LatchThread {
         if written.is_ok() {
             self.steps.take(Step::LatchDurable);
         }
-        let answer = written.as_ref().map(|()| ()).map_err(refusal);
+        let answer = written.as_ref().copied().map_err(refusal);
         for done in dones {
             tell(done, answer.clone());
         }
@@ -275,7 +269,7 @@ impl LatchThread {
             } else {
                 self.slots.reserve(&rollout, &key)
             };
-            answers.push((done, reserved.as_ref().map(|()| ()).map_err(refusal)));
+            answers.push((done, reserved.as_ref().copied().map_err(refusal)));
             if let Err(error @ SlotError::Io(_)) = reserved {
                 trouble = Some(error);
             }

@@ -196,10 +196,6 @@ impl Queue {
         queue
     }
 
-    #[expect(
-        clippy::disallowed_types,
-        reason = "control's own: what the judge and the API remember, never a request"
-    )]
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

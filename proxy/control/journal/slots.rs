@@ -344,22 +344,32 @@ fn fits(rollout: &str, key: &str) -> Result<(), SlotError> {
     Ok(())
 }
 
-/// The latch, with as much of its reason as has room.
+/// The latch, with as much of its reason as has room. Some characters are longer in JSON than in memory, so the right
+/// length is found by trying.
 fn fitting(latch: &Latch) -> Result<Latch, SlotError> {
-    let mut latch = latch.clone();
-    loop {
-        let length = serde_json::to_vec(&Page::Latched(latch.clone()))
-            .map_err(io::Error::from)?
-            .len();
-        if length <= ROOM {
-            return Ok(latch);
-        }
-        if latch.reason.is_empty() {
-            return Err(SlotError::TooLong(length));
-        }
-        // Characters that JSON writes longer than they are make a second cut necessary; each is shorter.
-        let keep = latch.reason.len().saturating_sub((length - ROOM).max(1));
+    let cut = |keep: usize| {
         let keep = latch.reason.floor_char_boundary(keep);
-        latch.reason.truncate(keep);
+        Latch {
+            reason: latch.reason[..keep].to_owned(),
+            ..latch.clone()
+        }
+    };
+    let length = |latch: Latch| -> Result<usize, SlotError> {
+        let page = serde_json::to_vec(&Page::Latched(latch)).map_err(io::Error::from)?;
+        Ok(page.len())
+    };
+    let shortest = length(cut(0))?;
+    if shortest > ROOM {
+        return Err(SlotError::TooLong(shortest));
     }
+    let (mut fits, mut beyond) = (0, latch.reason.len().min(ROOM) + 1);
+    while beyond - fits > 1 {
+        let middle = usize::midpoint(fits, beyond);
+        if length(cut(middle))? <= ROOM {
+            fits = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    Ok(cut(fits))
 }
