@@ -14,9 +14,6 @@ mod verdict; // what speaks against a candidate
 mod window; // exact counts of the last so many seconds
 mod words; // numbers as reasons write them
 
-#[cfg(test)]
-mod tests;
-
 pub use answer::Answer;
 pub use calendar::{Opening, opening};
 pub use key::{BadKey, Key};

@@ -14,8 +14,11 @@
 //!   Nothing else ever does, so a crash can only leave the candidate smaller.
 //! - **Rolled back is for good**: no look leaves it, only [`Order::Retry`] or a plan that was not rolled back before.
 //!
-//! Exceptions, all of them in favour of whoever reads the file: where nothing was carried yet, a candidate without an
-//! endpoint is waited for, not rolled back; a split whose weight is edited to 0 % holds at 0 %.
+//! Exceptions: while a candidate carries nothing, the want of a healthy endpoint is waited for and not rolled back; a split
+//! whose weight is edited to 0 % holds at 0 %.
+//!
+//! Whoever drives it looks right before an order, and before [`Rollout::ramped`]: then time and requests go to the stage
+//! that was in force meanwhile.
 
 mod door; // may the next stage be entered?
 mod edits; // the file has changed
@@ -146,29 +149,28 @@ impl Rollout {
             return next;
         }
         next.take_in(plan, look);
-        let alarm = match look.alarm {
-            Some(alarm) => match next.hear(plan, alarm, look.now) {
-                Heard::Acted => return next,
-                Heard::Stands(text) => Some(text),
-                Heard::Settled => None,
-            },
-            None => None,
-        };
+        let alarm = look.alarm.filter(|alarm| next.hear(plan, alarm, look.now));
+        if !next.phase.is_live() {
+            return next;
+        }
         if let Some(text) = next.missed_deadline(plan, look.now) {
             next.roll_back(Reason::against(Cause::Deadline, text), look.now);
             return next;
         }
         next.shrink(plan, look);
         if next.phase != Phase::Paused {
-            // Neither a word of an alert nor a suspicion ever shrinks anything.
-            next.go_on(plan, look, alarm.or(look.concern));
+            let against = alarm.map(|alarm| alarm.text.as_str()).or(look.concern);
+            next.go_on(plan, look, against);
+            if let Some(alarm) = alarm {
+                next.reason.cause = Some(alarm.cause.clone());
+            }
         }
         next
     }
 
     /// Time and requests since the last look. They count for the stage that was in force meanwhile.
     fn take_in(&mut self, plan: &plan::Rollout, look: &Look<'_>) {
-        if self.weight > Share::ZERO || self.mirror > Share::ZERO {
+        if self.carries_something() {
             self.requests = self.requests.saturating_add(look.requests);
         }
         let carried = if self.carries_all(plan) {
@@ -186,33 +188,24 @@ impl Rollout {
         }
     }
 
-    /// A guard fires.
-    fn hear<'a>(&mut self, plan: &plan::Rollout, alarm: &'a Verdict, now: Duration) -> Heard<'a> {
+    /// A guard fires: does what it asks for, or says that it only stands against growth.
+    fn hear(&mut self, plan: &plan::Rollout, alarm: &Verdict, now: Duration) -> bool {
         let cohort = alarm.cohort.filter(|cohort| *cohort < MAX_COHORTS);
-        match plan.on_regression {
-            // Nobody has met it yet: its endpoints may still be on their way.
-            _ if alarm.cause == Cause::NoEndpoint && !self.has_carried() => {
-                Heard::Stands(&alarm.text)
-            }
-            OnRegression::Rollback => {
-                if let Some(cohort) = cohort {
-                    self.cohorts_back |= 1 << cohort;
-                    return Heard::Settled;
-                }
-                self.roll_back(alarm.into(), now);
-                Heard::Acted
-            }
-            OnRegression::Pause => {
-                self.pause(alarm.into(), now);
-                Heard::Acted
-            }
-            OnRegression::Alert => Heard::Stands(&alarm.text),
+        // Nobody meets it at present: its endpoints may still be on their way, or be gone on purpose.
+        if alarm.cause == Cause::NoEndpoint && !self.carries_something() {
+            return true;
         }
+        match (plan.on_regression, cohort) {
+            (OnRegression::Rollback, Some(cohort)) => self.cohorts_back |= 1 << cohort,
+            (OnRegression::Rollback, None) => self.roll_back(alarm.into(), now),
+            (OnRegression::Pause, _) => self.pause(alarm.into(), now),
+            (OnRegression::Alert, _) => return true,
+        }
+        false
     }
 
-    /// Whether this attempt ever carried anything.
-    fn has_carried(&self) -> bool {
-        self.stage > 0 || self.started.is_some() || self.mirror > Share::ZERO
+    fn carries_something(&self) -> bool {
+        self.weight > Share::ZERO || self.mirror > Share::ZERO
     }
 
     fn missed_deadline(&self, plan: &plan::Rollout, now: Duration) -> Option<String> {
@@ -408,16 +401,6 @@ impl Rollout {
     }
 }
 
-/// What came of a guard that fires.
-enum Heard<'a> {
-    /// It decided this look.
-    Acted,
-    /// It only stands against growth.
-    Stands(&'a str),
-    /// What it asked for is done, and the rest may go on.
-    Settled,
-}
-
 fn stages(plan: &plan::Rollout) -> Option<&Stages> {
     match &plan.plan {
         Plan::Split(_) => None,
@@ -562,3 +545,6 @@ impl Rollout {
             && self.reason.cause == other.reason.cause
     }
 }
+
+#[cfg(test)]
+mod tests;

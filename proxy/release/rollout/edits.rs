@@ -111,11 +111,11 @@ impl Rollout {
         let fits = |stage: &plan::Stage| match stage.carries {
             Carries::Weight(weight) => self.weight > Share::ZERO && weight <= self.weight,
             Carries::ByEndpoints => self.weight > Share::ZERO,
-            Carries::Mirror(mirror) => self.weight == Share::ZERO && self.mirror >= mirror,
+            Carries::Mirror(mirror) => self.weight > Share::ZERO || self.mirror >= mirror,
         };
         let last = stages.stages.iter().rposition(fits);
         self.stage = last.map_or(0, |index| index + 1);
-        if self.stage == 0 {
+        if self.stage == 0 || self.weight > Share::ZERO {
             self.mirror = Share::ZERO;
         }
         match stood {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_config::plan::{self, OnRegression, Plan, Stages};
 
-use super::{Latch, Look, Rollout, door, sentence};
+use super::{Latch, Look, Rollout, door, sentence, stages};
 use crate::release::order::{Forbidden, Order};
 use crate::release::phase::Phase;
 use crate::release::verdict::{Cause, Reason};
@@ -55,8 +55,10 @@ impl Rollout {
             ));
         }
         self.paused_from = None;
-        // Whoever resumes gives the stage its patience anew; else it would pause again at once.
-        self.waited = Duration::ZERO;
+        if self.is_out_of_patience(plan) {
+            // Whoever resumes gives it anew; else it would pause again at once.
+            self.waited = Duration::ZERO;
+        }
         let text = format!("goes on at {}", sentence::at(self));
         self.stay(from, text, look.now);
         Ok(())
@@ -129,7 +131,9 @@ impl Rollout {
             Some(_) if self.approved == next => Err(format!("stage {next} is approved already")),
             Some(_) => {
                 self.approved = next;
-                self.reason = Reason::plain(format!("stage {next} is approved"));
+                if self.phase == Phase::Waiting {
+                    self.reason = Reason::plain(format!("stage {next} is approved"));
+                }
                 Ok(())
             }
         }
@@ -156,6 +160,13 @@ impl Rollout {
         *self = Self::attempt_of(key, self.attempt.saturating_add(1), latches, now);
         self.reason = Reason::plain(format!("attempt {} begins", self.attempt));
         Ok(())
+    }
+
+    fn is_out_of_patience(&self, plan: &plan::Rollout) -> bool {
+        let stage = stages(plan).and_then(|stages| self.stage_of(stages));
+        stage
+            .and_then(|stage| stage.max_hold)
+            .is_some_and(|most| self.waited >= most)
     }
 
     /// Whether what a verdict about a cohort asks for is done already.

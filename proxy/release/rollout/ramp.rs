@@ -11,7 +11,7 @@ use crate::release::phase::Phase;
 use crate::release::share;
 
 /// A step that is being written down, and comes into force when it is durable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ramp {
     stage: usize,
     #[serde(with = "share")]
@@ -110,7 +110,7 @@ impl Rollout {
     ) {
         let (weight, mirror) = match stage.carries {
             Carries::Weight(weight) => (weight, Share::ZERO),
-            Carries::ByEndpoints => (endpoints.unwrap_or_default(), Share::ZERO),
+            Carries::ByEndpoints => (endpoints.unwrap_or(self.weight), Share::ZERO),
             Carries::Mirror(mirror) => (self.weight, mirror),
         };
         self.begin_ramp(number, weight, mirror, now);

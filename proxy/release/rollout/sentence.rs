@@ -141,9 +141,11 @@ fn carried(weight: Share, mirror: Share) -> String {
 
 fn standing(rollout: &Rollout, stage: &Stage) -> String {
     match stage.carries {
-        Carries::Mirror(_) => format!("mirrors {}", percent(rollout.mirror)),
+        Carries::Mirror(_) if rollout.mirror > Share::ZERO => {
+            format!("mirrors {}", percent(rollout.mirror))
+        }
         Carries::ByEndpoints => format!("follows the endpoints, at {}", percent(rollout.weight)),
-        Carries::Weight(_) => format!("holds at {}", percent(rollout.weight)),
+        Carries::Weight(_) | Carries::Mirror(_) => format!("holds at {}", percent(rollout.weight)),
     }
 }
 
