@@ -56,7 +56,7 @@ pub fn slot(key: &[u8], salt: Salt) -> u32 {
 }
 
 /// The slot of a number that is even over all 64 bits: a hash, or chance.
-pub(super) fn spread(number: u64) -> u32 {
+pub fn spread(number: u64) -> u32 {
     // The upper half of the product is below PARTS; a remainder would favour low slots, and is slower.
     ((u128::from(number) * u128::from(PARTS)) >> 64) as u32
 }
