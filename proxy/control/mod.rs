@@ -12,12 +12,14 @@
 //! - [`fetch`]: one question to somebody else over HTTP
 //! - [`gates`]: who must say yes before a stage
 //! - [`prometheus`]: what only a metrics store knows
+//! - [`decisions`]: a decision as it is written down, and recomputed
 //! - [`admin`]: the HTTP API
 
 pub mod admin;
 pub mod changes;
 pub mod compile;
 pub mod controller;
+pub mod decisions;
 pub mod fetch;
 pub mod fixed;
 pub mod gates;
