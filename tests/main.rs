@@ -41,6 +41,8 @@ mod limits;
 mod prometheus;
 /// An edit is in force within a second and costs nobody a request.
 mod reload;
+/// A candidate that is worse goes back by itself, and stays back.
+mod rollback;
 /// A request goes where the file says.
 mod routing;
 /// A share of the users, always the same ones.
