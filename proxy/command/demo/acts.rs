@@ -17,12 +17,6 @@ use super::versions::Health;
 use super::witness::{IN_FORCE_WITHIN, Witness, percent};
 use super::{LOOK_AGAIN, Proxy, Script, load};
 
-/// The rollout may take so long to its last weight, the holds of the script aside.
-pub(super) const CLIMB_WITHIN: Duration = Duration::from_secs(6);
-
-/// Somebody waits so long for the proxy to say that it rolled back. What counts is what users saw, and when.
-pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(5);
-
 /// Why the play was cut short.
 #[derive(Debug)]
 pub(super) enum Cut {
@@ -123,7 +117,7 @@ impl<W: io::Write> Acts<'_, W> {
         }
 
         let largest = stage::STAGES[1];
-        let climb = Instant::now() + hold + CLIMB_WITHIN;
+        let climb = Instant::now() + hold + self.script.climb_within;
         if !self
             .watch_trial(climb, |told| told.weight == largest)
             .await?
@@ -136,7 +130,7 @@ impl<W: io::Write> Acts<'_, W> {
         self.candidate.set_failing(true);
         self.teller
             .alarm(self.began.elapsed(), "v2 fails: every request gets a 500");
-        let deadline = Instant::now() + TOLD_WITHIN;
+        let deadline = Instant::now() + self.script.told_within;
         let back = self
             .watch_trial(deadline, |told| told.phase == "rolled_back")
             .await?;

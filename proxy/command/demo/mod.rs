@@ -101,6 +101,10 @@ struct Script {
     second: (Share, Duration),
     /// For how long the rollout holds at its first stage.
     hold: Duration,
+    /// The rollout may take so long to its last weight, the hold aside.
+    climb_within: Duration,
+    /// Somebody waits so long for the proxy to say that it rolled back. What counts is what users saw, and when.
+    told_within: Duration,
     /// For how long is watched what should stay as it is: before the candidate fails, and after it went back.
     settle: Duration,
     /// How often the proxy is asked where the rollout stands.
@@ -120,6 +124,8 @@ impl Script {
             first: (percent(10), Duration::from_secs(4)),
             second: (percent(25), Duration::from_secs(6)),
             hold: Duration::from_secs(2),
+            climb_within: Duration::from_secs(6),
+            told_within: Duration::from_secs(5),
             settle: Duration::from_secs(2),
             ask_every: Duration::from_millis(50),
             tell_every: Duration::from_secs(1),
@@ -131,7 +137,7 @@ impl Script {
     #[cfg(test)]
     fn longest(&self) -> Duration {
         let edit = self.first.1 + self.second.1;
-        let fail = self.hold + acts::CLIMB_WITHIN + acts::TOLD_WITHIN + 2 * self.settle;
+        let fail = self.hold + self.climb_within + self.told_within + 2 * self.settle;
         READY_WITHIN + edit + 2 * fail + self.settle + LEAVE_WITHIN
     }
 }

@@ -43,7 +43,7 @@ impl<W: Write> Teller<W> {
             "  proxy  http://{proxy}  tidegate run --config {file}"
         ));
         self.say(format_args!(
-            "  try    curl -H 'x-user-id: user-7' http://{proxy}/\n"
+            "  try    curl -H 'x-user-id: user-7' http://{proxy}/"
         ));
     }
 
@@ -298,21 +298,29 @@ mod tests {
             in_its_place: 8,
         };
         let text = told(false, |teller| teller.figures(&[without, with]));
-        let rows: Vec<Vec<&str>> = text
+        let rows: Vec<Vec<char>> = text
             .lines()
             .skip(4)
-            .map(|line| line.rsplitn(3, "  ").map(str::trim).collect())
+            .map(|line| line.chars().collect())
             .collect();
-        let values = |n: usize| (rows[n][1], rows[n][0]);
+        let values = |n: usize| {
+            let value = |from: usize| rows[n][from..from + 20].iter().collect::<String>();
+            (
+                value(30).trim().to_owned(),
+                value(50).trim().to_owned(),
+            )
+        };
+        let expected = [
+            ("68 ms", "71 ms"),
+            ("7", "0"),
+            ("7", "0"),
+            ("7", "8"),
+            ("0", "8"),
+        ];
+        let expected = expected.map(|(left, right)| (left.to_owned(), right.to_owned()));
         assert_eq!(
             (0..5).map(values).collect::<Vec<_>>(),
-            [
-                ("68 ms", "71 ms"),
-                ("7", "0"),
-                ("7", "0"),
-                ("7", "8"),
-                ("0", "8")
-            ],
+            expected,
             "{text}"
         );
         let widths: Vec<_> = text

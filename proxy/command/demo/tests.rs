@@ -238,6 +238,8 @@ fn script() -> Script {
         first: (Share::from_parts(20_000).unwrap(), Duration::from_secs(1)),
         second: (Share::from_parts(50_000).unwrap(), Duration::from_secs(2)),
         hold: FIRST_STAGE,
+        climb_within: Duration::from_secs(2),
+        told_within: Duration::from_secs(2),
         settle: Duration::from_millis(1500),
         ask_every: Duration::from_millis(50),
         tell_every: Duration::from_millis(500),
@@ -412,10 +414,8 @@ fn a_proxy_that_dies_under_way_ends_the_demo_with_1() {
 #[test]
 fn the_users_of_the_real_script_have_slots_as_even_as_it_promises() {
     let script = Script::full(false);
-    let splits = [script.first.0, script.second.0].map(|share| (stage::SALT, share));
-    let rollout = [stage::ROLLOUT, stage::RETRY_SALT].map(|salt| (salt, stage::STAGES[1]));
-    for (salt, share) in splits.into_iter().chain(rollout) {
-        let salt = Salt::new(salt);
+    let salt = Salt::new(stage::SALT);
+    for (share, _) in [script.first, script.second] {
         let on = (0..script.users)
             .filter(|user| slot(load::user_id(*user).as_bytes(), salt) < share.parts())
             .count();
