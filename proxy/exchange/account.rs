@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, response};
 
 use super::entry::Entry;
 use crate::record::{
@@ -26,8 +26,22 @@ pub struct Account {
     version: Option<At>,
     /// The answer's `grpc-status`, where it is asked for.
     grpc: Option<u16>,
+    /// When an answer's head is late to its rollout, where that has a fallback.
+    late: Late,
     /// The line of the access log, where one will be written.
     entry: Option<Box<Entry>>,
+}
+
+/// Whether the head of an answer was late: for a rollout with a fallback that is a timeout, on either side.
+#[derive(Debug, Clone, Copy, Default)]
+enum Late {
+    /// It cannot be.
+    #[default]
+    Never,
+    /// It is, from then on.
+    From(Instant),
+    /// It was, or was not.
+    Was(bool),
 }
 
 /// A version by its indexes, with the snapshot that they count in.
@@ -38,6 +52,27 @@ struct At {
     version: usize,
     /// The rollout that it is evidence for, until it was weighed.
     lot: Option<Drawn>,
+}
+
+/// What a rollout is told where the head was late: a timeout, unless the proxy itself is to blame.
+fn timed_out(outcome: Outcome) -> Outcome {
+    if outcome.failure.is_some_and(|f| f.blame == Blame::Gate) {
+        return outcome;
+    }
+    Outcome {
+        failure: Some(FailureKind::Timeout.failure()),
+        ..outcome
+    }
+}
+
+impl Late {
+    fn is_now(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::From(end) => Instant::now() > end,
+            Self::Was(late) => late,
+        }
+    }
 }
 
 impl At {
@@ -67,6 +102,7 @@ impl Account {
             status: 0,
             version: None,
             grpc: None,
+            late: Late::Never,
             entry,
         }
     }
@@ -93,12 +129,57 @@ impl Account {
         self.entry.is_some()
     }
 
-    /// The answer's head has come.
-    pub fn answered(&mut self, status: u16) {
+    fn answered(&mut self, status: u16) {
         self.status = status;
+        self.late = Late::Was(self.late.is_now());
     }
 
-    /// A field section that may say how a call of gRPC ended: the trailers, or the head where there is nothing else.
+    /// Its rollout takes an answer whose head comes after this for a timeout.
+    pub fn expects_answer_by(&mut self, end: Instant) {
+        self.late = Late::From(end);
+    }
+
+    /// Whether an answer that has come so far is a failure to its rollout, by its head.
+    pub fn fails_by_head(&self) -> bool {
+        let measure = self.version.as_ref().and_then(At::measure);
+        measure.is_some_and(|measure| measure.fails_by_answer(self.status, self.grpc))
+    }
+
+    /// The version that was chosen failed, and another one of its service answers in its place from now on: the rollout is
+    /// told of the failure at once. `status` is what the caller would have seen.
+    pub fn falls_back(&mut self, kind: FailureKind, status: u16, other: usize) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        let outcome = Outcome {
+            status,
+            failure: Some(kind.failure()),
+            duration: recorder.started().elapsed(),
+        };
+        let ledger = recorder.ledger().clone();
+        self.weigh(&ledger, outcome, true);
+        if let (Some(recorder), Some(at)) = (&mut self.recorder, &mut self.version) {
+            at.version = other;
+            if let Some(version) = at.version() {
+                recorder.falls_back(&outcome, version.id);
+            }
+        }
+        (self.status, self.grpc, self.late) = (0, None, Late::Never);
+        if let Some(entry) = &mut self.entry {
+            entry.fell_back();
+        }
+    }
+
+    /// The answer's head has come.
+    pub fn heard(&mut self, answer: &response::Parts, http2: bool) {
+        self.answered(answer.status.as_u16());
+        // gRPC is HTTP/2; where nothing else comes, the head is what would have been the trailers.
+        if http2 {
+            self.says(&answer.headers);
+        }
+    }
+
+    /// Trailers, which may say how a call of gRPC ended.
     pub fn says(&mut self, fields: &HeaderMap) {
         let asks = |at: &At| at.measure().is_some_and(Measure::asks_for_grpc);
         if self.version.as_ref().is_some_and(asks)
@@ -169,8 +250,9 @@ impl Account {
         let Some(at) = &mut self.version else { return };
         let Some(drawn) = at.lot.take() else { return };
         let snapshot = &at.view.snapshot;
+        let is_late = self.late.is_now();
         let ended = Ended {
-            outcome,
+            outcome: if is_late { timed_out(outcome) } else { outcome },
             grpc: self.grpc,
             fallback,
         };

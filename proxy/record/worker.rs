@@ -158,7 +158,13 @@ impl WorkerLedger {
 
     /// Counts an exchange that has ended: the request, its duration, and its failure if the version is to blame.
     pub fn settle(&self, series: Series, outcome: &Outcome) {
-        let mut key = SeriesKey::new(series, outcome.status);
+        self.settle_request(series, outcome.status);
+        self.settle_version(series.version, outcome);
+    }
+
+    /// Counts the request alone, by the status that its caller saw.
+    pub(crate) fn settle_request(&self, series: Series, status: u16) {
+        let mut key = SeriesKey::new(series, status);
         let mut requests = self.0.requests.borrow_mut();
         if requests.len >= SERIES_MAX && requests.find(key).is_err() {
             key = self.one_too_many(key);
@@ -167,8 +173,12 @@ impl WorkerLedger {
             .find(key)
             .unwrap_or_else(|found| found.keep(key, self.first_request(key)));
         bump(&count.0, 1);
-        if series.version != VersionId::NONE {
-            self.with_tally(series.version, |tally| tally.settle(outcome));
+    }
+
+    /// Counts what a version did: its time, and its failure if it is to blame.
+    pub(crate) fn settle_version(&self, version: VersionId, outcome: &Outcome) {
+        if version != VersionId::NONE {
+            self.with_tally(version, |tally| tally.settle(outcome));
         }
     }
 

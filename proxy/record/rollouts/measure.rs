@@ -92,11 +92,11 @@ impl Measure {
         }
     }
 
-    /// Whether an answer with this status is a failure.
-    pub fn fails_by_status(&self, status: u16) -> bool {
-        self.statuses
-            .get(usize::from(status / 64))
-            .is_some_and(|word| word >> (status % 64) & 1 == 1)
+    /// Whether an answer with this status, and this `grpc-status` if any, is a failure.
+    pub fn fails_by_answer(&self, status: u16, grpc: Option<u16>) -> bool {
+        let word = self.statuses.get(usize::from(status / 64));
+        word.is_some_and(|word| word >> (status % 64) & 1 == 1)
+            || grpc.is_some_and(|grpc| self.grpc.contains(&grpc))
     }
 
     /// Whether any `grpc-status` is a failure: only then it need be read.
@@ -115,9 +115,6 @@ impl Measure {
         let took = micros(duration);
         let slow = has_time && self.slow.is_below(took);
         let over = has_time && took > self.above;
-        let by_answer = |status| {
-            self.fails_by_status(status) || ended.grpc.is_some_and(|grpc| self.grpc.contains(&grpc))
-        };
         let mut finding = Finding {
             slow,
             over,
@@ -125,14 +122,14 @@ impl Measure {
             ..Finding::default()
         };
         match failure {
-            None => finding.failed = by_answer(status),
+            None => finding.failed = self.fails_by_answer(status, ended.grpc),
             Some(failure) if failure.blame != Blame::Version => {
                 // Who goes away in time has other reasons. Who has waited for too long has told us something.
                 let lost_patience = failure.kind == FailureKind::Aborted && (slow || over);
                 return lost_patience.then_some(finding);
             }
             Some(failure) if failure.kind == FailureKind::Status => {
-                finding.failed = by_answer(status);
+                finding.failed = self.fails_by_answer(status, ended.grpc);
             }
             Some(failure) => {
                 finding.failed = self.kinds & bit(failure.kind) != 0;
