@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::asked::{Done, Refused, Write};
 use super::clerk::Clerk;
 use super::directory::{Directory, OpenError};
 use super::entry::Entry;
 use super::health::{Health, Standing};
 use super::latches::{LatchQueue, LatchThread};
-use super::queue::{Done, Queue, Refused, Write};
+use super::queue::Queue;
 use super::slots::{Latch, Slots};
 use super::steps::Steps;
 use super::store::Store;
