@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use super::directory::{Directory, OpenError, open_file};
 use super::disk::Disk;
 use super::failure::{Failure, StoreError, damaged, guarded};
 use super::steps::{Step, Steps};
-use super::tables::{Kept, fill, make, read, transaction};
+use super::tables::{Kept, make, read, transaction};
 
 const FILE: &str = "journal.redb";
 /// A file is begun under this name, and gets its own when it is whole.
@@ -40,9 +40,10 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the file, or begins one, and reads it. The last of the three says why it cannot be written to now; what it
-    /// remembers was read in any case.
+    /// remembers was read in any case. `used`: the directory was used before, so that a file must be there.
     pub(super) fn open(
         directory: Arc<Directory>,
+        used: bool,
         steps: Steps,
     ) -> Result<(Self, Kept, Option<String>), OpenError> {
         let mut store = Self {
@@ -70,15 +71,17 @@ impl Store {
                 Err(StoreError::Damaged(why)) => store.set_aside(&why)?,
             }
         } else {
+            let lost = used || !store.set_aside_before().is_empty();
             Kept {
-                empty: true,
+                empty: !lost,
+                unreadable: lost.then(|| "journal.redb is missing".to_owned()),
                 ..Kept::default()
             }
         };
         store.next_event = std::mem::take(&mut kept.next_event);
         if store.database.is_none()
             && trouble.is_none()
-            && let Err(error) = store.begin()
+            && let Err(error) = store.begin(&HashMap::new(), kept.unreadable.is_some())
         {
             // In a directory that was never used nothing is lost yet by not starting.
             if kept.empty {
@@ -118,6 +121,7 @@ impl Store {
             return Ok(());
         }
         self.steps.take(Step::Reopen);
+        let mut lost = false;
         if self.directory.file(FILE).exists() {
             match self.open_and_read() {
                 Ok(kept) => {
@@ -128,14 +132,15 @@ impl Store {
                 Err(StoreError::Damaged(why)) => {
                     let refused = |error: OpenError| StoreError::Refused(error.to_string());
                     self.set_aside(&why).map_err(refused)?;
+                    lost = true;
                 }
             }
         }
-        self.begin()
+        // The states are all known: nothing that counts was lost with the file.
+        self.begin(durable, lost && durable.is_empty())
             .map_err(|error| StoreError::Refused(error.to_string()))?;
         self.next_event.clear();
-        let database = self.database.as_ref().expect("the store was just begun");
-        guarded(|| fill(database, durable))
+        Ok(())
     }
 
     /// Closes the file. What it says in its last moment does not matter any more.
@@ -154,7 +159,7 @@ impl Store {
     }
 
     /// Begins a new file. It gets its name when it is whole: one that a crash cut short is never met.
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin(&mut self, states: &HashMap<String, Vec<u8>>, lost: bool) -> io::Result<()> {
         let begun = self.directory.file(BEGUN);
         match fs::remove_file(&begun) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -162,7 +167,7 @@ impl Store {
         }
         let file = open_file(&begun)?;
         let disk = Disk::new(file, self.steps.clone());
-        let database = guarded(|| begin(disk)).map_err(io::Error::other)?;
+        let database = guarded(|| begin(disk, states, lost)).map_err(io::Error::other)?;
         fs::rename(&begun, self.directory.file(FILE))?;
         self.directory.sync()?;
         self.database = Some(database);
@@ -192,20 +197,25 @@ impl Store {
         })
     }
 
-    /// Keeps the newest few of the files set aside. Their names end in their time.
-    fn forget_old_ones(&self) {
-        let Ok(files) = fs::read_dir(self.directory.path()) else {
-            return;
-        };
+    /// The files that were set aside, oldest first: their names end in their time.
+    fn set_aside_before(&self) -> Vec<PathBuf> {
         let prefix = format!("{FILE}.unreadable-");
         let is_aside = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| name.starts_with(&prefix))
         };
+        let Ok(files) = fs::read_dir(self.directory.path()) else {
+            return Vec::new();
+        };
         let files = files.filter_map(|file| Some(file.ok()?.path()));
         let mut aside: Vec<_> = files.filter(|path| is_aside(path)).collect();
         aside.sort();
-        for old in aside.iter().rev().skip(UNREADABLE_KEPT) {
+        aside
+    }
+
+    /// Keeps the newest few of the files set aside.
+    fn forget_old_ones(&self) {
+        for old in self.set_aside_before().iter().rev().skip(UNREADABLE_KEPT) {
             if let Err(error) = fs::remove_file(old) {
                 tracing::warn!(%error, "{}: cannot be removed: {error}", old.display());
             }
@@ -230,9 +240,9 @@ fn open_and_read(backend: impl StorageBackend) -> Result<(Database, Kept), Failu
     Ok((database, kept))
 }
 
-fn begin(disk: Disk) -> Result<Database, Failure> {
+fn begin(disk: Disk, states: &HashMap<String, Vec<u8>>, lost: bool) -> Result<Database, Failure> {
     let database = builder().create_with_backend(disk)?;
-    make(&database)?;
+    make(&database, states, lost)?;
     Ok(database)
 }
 

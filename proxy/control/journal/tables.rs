@@ -21,6 +21,8 @@ const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history")
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const FORMAT_KEY: &str = "format";
+/// There while nothing was written since a file was lost.
+const LOST_KEY: &str = "lost";
 /// What this program writes, and the only thing that it reads.
 const FORMAT: u64 = 1;
 /// What the file remembers.
@@ -34,31 +36,36 @@ pub(super) struct Kept {
     pub(super) next_event: HashMap<String, u64>,
 }
 
-/// Makes every table of a new file.
-pub(super) fn make(database: &Database) -> Result<(), Failure> {
+/// Makes every table of a new file, with the states that are still known. `lost`: it takes the place of a file that could
+/// not be read, and says so until states are written to it: whoever was to hear of it may have been killed first.
+pub(super) fn make(
+    database: &Database,
+    states: &HashMap<String, Vec<u8>>,
+    lost: bool,
+) -> Result<(), Failure> {
     let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
-    transaction.open_table(STATES)?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT_KEY, FORMAT)?;
+        if lost {
+            meta.insert(LOST_KEY, 1)?;
+        }
+        let mut table = transaction.open_table(STATES)?;
+        for (rollout, state) in states {
+            table.insert(rollout.as_str(), framed("state", rollout, state).as_slice())?;
+        }
+    }
     transaction.open_table(SNAPSHOTS)?;
     transaction.open_table(EVENTS)?;
     transaction.open_table(HISTORY)?;
     Ok(transaction.commit()?)
 }
 
-/// Gives a new file the states that a damaged one had.
-pub(super) fn fill(database: &Database, states: &HashMap<String, Vec<u8>>) -> Result<(), Failure> {
-    let transaction = database.begin_write()?;
-    for (rollout, state) in states {
-        let mut table = transaction.open_table(STATES)?;
-        table.insert(rollout.as_str(), framed("state", rollout, state).as_slice())?;
-    }
-    Ok(transaction.commit()?)
-}
-
 /// All that the file remembers.
 pub(super) fn read(database: &Database) -> Result<Kept, Failure> {
     let transaction = database.begin_read()?;
-    let format = transaction.open_table(META)?.get(FORMAT_KEY)?;
+    let meta = transaction.open_table(META)?;
+    let format = meta.get(FORMAT_KEY)?;
     match format.map(|format| format.value()) {
         Some(FORMAT) => {}
         Some(other) => {
@@ -69,6 +76,10 @@ pub(super) fn read(database: &Database) -> Result<Kept, Failure> {
         None => return Err(damaged("it does not say its format")),
     }
     let mut kept = Kept::default();
+    if meta.get(LOST_KEY)?.is_some() {
+        let told = "journal.redb was lost or set aside earlier, and nothing was written since";
+        kept.unreadable = Some(told.to_owned());
+    }
     for row in transaction.open_table(STATES)?.iter()? {
         let (rollout, state) = row?;
         let rollout = rollout.value();
@@ -119,6 +130,9 @@ pub(super) fn transaction(
                 }
             }
         }
+    }
+    if !batch.states.is_empty() {
+        transaction.open_table(META)?.remove(LOST_KEY)?;
     }
     write_evidence(&transaction, &batch.evidence, next_event)?;
     write_history(&transaction, batch)?;

@@ -90,7 +90,8 @@ fn a_loss_of_power_leaves_the_last_durable_state_or_the_one_under_way() {
             let dir = light_dir();
             fs::write(dir.path().join("journal.redb"), &disk).unwrap();
             let directory = Arc::new(directory::Directory::take(dir.path()).unwrap());
-            let (_, kept, trouble) = store::Store::open(directory, Steps::default()).unwrap();
+            let (_, kept, trouble) =
+                store::Store::open(directory, false, Steps::default()).unwrap();
             let context = format!("moment {number} of version {}, loss {loss}", moment.version);
             assert_eq!(kept.unreadable, None, "{context}");
             assert_eq!(trouble, None, "{context}");
