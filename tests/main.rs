@@ -17,6 +17,8 @@ mod harness;
 mod admin;
 /// curl, httpx, grpcio, Node and Chromium, unchanged.
 mod clients;
+/// What the commands for a running proxy say, and how they end.
+mod commands;
 /// The letter of HTTP, and the attacks on it.
 mod conformance;
 /// Leaving without hurting anybody.

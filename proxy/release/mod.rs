@@ -13,7 +13,7 @@ mod share; // a share as a journal keeps it
 mod thresholds; // what operators know: error rate, latency, failures in a row, no endpoint
 mod verdict; // what speaks against a candidate
 mod window; // exact counts of the last so many seconds
-mod words; // numbers as reasons write them
+pub mod words; // numbers as reasons write them
 
 pub use answer::Answer;
 pub use calendar::{Opening, opening};
