@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tidegate_config as config;
 use tidegate_config::plan::{Compare, MetricSource, Plan};
+use tidegate_config::{self as config, Share};
 
 use super::memory::{Note, Notes, Terms};
 use crate::control::journal::Entry;
@@ -63,8 +63,9 @@ pub(super) struct Running {
     pub opening: Option<(Opening, Option<Timestamp>)>,
     /// A guard that fires and does not move the weight, as it was told.
     pub alarmed: Option<Verdict>,
-    /// The state as it was given to the journal last.
+    /// The state as it was given to the journal last, and when.
     pub saved: Option<Rollout>,
+    pub saved_at: Instant,
 }
 
 /// A growth that is being written down: it is applied when it is durable.
@@ -187,6 +188,7 @@ impl Running {
             opening: None,
             alarmed: None,
             saved: None,
+            saved_at: Instant::now(),
         };
         running.begin_evidence(plan, terms, now);
         running
@@ -203,7 +205,9 @@ impl Running {
         let parts = plan.cohorts.len() + pushed(plan).count();
         let apart = |compare: Compare| {
             let alpha = Budget::new(compare.false_rollback).cohort(parts);
-            Comparison::new(alpha, compare.min_excess, now)
+            // How many requests a cohort has nobody counts, and outcomes may be told only where they are bad: so no least
+            // difference is asked for. That makes a rollback no more probable than α allows.
+            Comparison::new(alpha, Share::ZERO, now)
         };
         self.pushed = pushed(plan)
             .filter_map(|name| Some((name.to_owned(), apart(compare?))))
