@@ -125,6 +125,8 @@ impl Shared {
         order: Order,
         actor: &Actor,
     ) -> Result<(), Forbidden> {
+        // What has come since the last look belongs to the state before.
+        self.look_at(book, at, Duration::ZERO);
         let config = Arc::clone(&book.config);
         let plan = &config.rollouts[at];
         let seen = self.see(book, at, plan, Duration::ZERO);

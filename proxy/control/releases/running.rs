@@ -12,7 +12,7 @@ use super::memory::{Note, Notes, Terms};
 use crate::control::journal::Entry;
 use crate::record::{Arm, RolloutCounts, RolloutId, RolloutTimes, SlowBound};
 use crate::release::evidence::{Budget, Comparison, Evidence};
-use crate::release::{Opening, Rollout, Thresholds, Verdict, opening};
+use crate::release::{Opening, Ramp, Rollout, Thresholds, Verdict, opening};
 use crate::snapshot::InForce;
 
 /// Failing users of a window that are told apart; above that many their share is known well enough.
@@ -75,10 +75,14 @@ pub(super) struct Pending {
     pub ticket: u64,
     /// What will be announced.
     pub entry: Entry,
+    /// The step that it takes; where another one is wanted meanwhile, it is not taken.
+    pub ramp: Option<Ramp>,
     /// What follows; `None` after a failed write,
     pub grown: Option<Rollout>,
-    /// which is tried again then.
+    /// which is tried again then,
     pub again: Option<Instant>,
+    /// and was told.
+    pub told: bool,
 }
 
 /// A change that is in force and not announced yet.
