@@ -49,6 +49,8 @@ mod rollback;
 mod routing;
 /// A share of the users, always the same ones.
 mod splitting;
+/// A plan is climbed stage by stage, through kills and restarts.
+mod stages;
 /// The house stays in order.
 mod tidy;
 /// The machine runs out of something.
