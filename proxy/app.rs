@@ -19,6 +19,7 @@ use crate::control::admin::api::{Api, Parts};
 use crate::control::admin::server::{Door, Server};
 use crate::control::compile::compile;
 use crate::control::controller::{self, Accepted, Controller, Doors, ORDERS_WAITING, Order};
+use crate::control::decisions::Decisions;
 use crate::control::fixed::Fixed;
 use crate::control::journal::{Journal, OpenError, Restored};
 use crate::control::machine::{self, CannotBind};
@@ -134,13 +135,14 @@ impl App {
             .map_err(|problem| StartError::Problems(vec![read.place(*problem)]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
         // Weights are those of the journal before anybody can ask for a page.
-        let (journal, restored) = open_journal(&options_state, &file, &config)?;
+        let (journal, restored, decisions) = open_journal(&options_state, &file, &config)?;
         let releases = Releases::open(
             releases::Parts {
                 live: live.clone(),
                 ledger: Arc::clone(&ledger),
                 metrics: Arc::clone(&metrics),
                 journal,
+                decisions,
                 runtime: Handle::current(),
             },
             restored,
@@ -383,17 +385,20 @@ fn open_journal(
     asked: &Option<PathBuf>,
     file: &Path,
     config: &Config,
-) -> Result<(Option<Journal>, Restored), StartError> {
+) -> Result<(Option<Journal>, Restored, Option<Decisions>), StartError> {
     let beside = || file.parent().unwrap_or(Path::new("")).join("state");
     let dir = asked
         .clone()
         .or_else(|| config.runtime.state_dir.clone())
         .unwrap_or_else(beside);
     match Journal::open(&dir) {
-        Ok((journal, restored)) => Ok((Some(journal), restored)),
+        Ok((journal, restored)) => {
+            let decisions = Decisions::start(&dir).map_err(StartError::Threads)?;
+            Ok((Some(journal), restored, Some(decisions)))
+        }
         Err(error) if config.rollouts.is_empty() => {
             tracing::warn!("{error}; nothing is guarded, so nothing needs to be remembered yet");
-            Ok((None, Restored::default()))
+            Ok((None, Restored::default(), None))
         }
         Err(error) => {
             let names = config.rollouts.iter().map(|rollout| rollout.name.as_str());

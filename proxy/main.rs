@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tidegate::command::{
     Exit, check::Check, completions::Completions, demo::Demo, events::Events, explain::Explain,
-    history::History, output, replay::Replay, rollout::Rollout, run::Run, schema::Schema,
-    status::Status,
+    history::History, output, plan::Plan, replay::Replay, rollout::Rollout, run::Run,
+    schema::Schema, status::Status,
 };
 
 /// An L7 proxy for gray releases: each request goes to the old or the new version of a service, by user, header, region
@@ -42,6 +42,8 @@ enum Command {
     Events(Events),
     /// Order a rollout of a running one: pause, resume, promote, approve, rollback, retry.
     Rollout(Rollout),
+    /// Tell how long each stage of a rollout will need to see enough.
+    Plan(Plan),
     /// Recompute recorded decisions, and tell which differ.
     Replay(Replay),
     /// Print the file's JSON Schema, for editors.
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::History(history) => history.run(),
         Command::Events(events) => events.run(),
         Command::Rollout(rollout) => rollout.run(),
+        Command::Plan(plan) => plan.run(),
         Command::Replay(replay) => replay.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(Line::command()),

@@ -17,6 +17,8 @@ mod harness;
 mod admin;
 /// curl, httpx, grpcio, Node and Chromium, unchanged.
 mod clients;
+/// What the commands for a running proxy say, and how they end.
+mod commands;
 /// The letter of HTTP, and the attacks on it.
 mod conformance;
 /// Leaving without hurting anybody.
@@ -47,6 +49,8 @@ mod rollback;
 mod routing;
 /// A share of the users, always the same ones.
 mod splitting;
+/// A plan is climbed stage by stage, through kills and restarts.
+mod stages;
 /// The house stays in order.
 mod tidy;
 /// The machine runs out of something.

@@ -141,7 +141,9 @@ impl Admin {
             let status = response.status();
             Ok::<_, AnyError>((status, whole(response).await?))
         };
-        let answered = self.runtime()?.block_on(timeout(WHOLE_EXCHANGE, exchange));
+        // The timer belongs to the runtime, so it is set inside.
+        let answered = async { timeout(WHOLE_EXCHANGE, exchange).await };
+        let answered = self.runtime()?.block_on(answered);
         let (status, body) = self.in_time(answered)?;
         if status.is_success() && !body.is_null() {
             return Ok(body);

@@ -6,6 +6,7 @@
 //! - [`status`]: how does a running one stand?
 //! - [`history`], [`events`]: what became of its rollouts, and what happens now
 //! - [`rollout`]: orders to one of them
+//! - [`plan`]: how long will its stages need?
 //! - [`replay`]: were recorded decisions right?
 //! - [`schema`], [`completions`]: for editors and shells
 //! - [`client`], [`event_stream`]: how a command talks to a running one
@@ -23,6 +24,7 @@ pub mod explain;
 pub mod history;
 pub mod logs;
 pub mod output;
+pub mod plan;
 pub mod replay;
 pub mod rollout;
 pub mod rollouts;

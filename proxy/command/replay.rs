@@ -22,9 +22,10 @@ const TOLD_MAX: usize = 10_000;
   tidegate replay state/decisions.jsonl
   zcat decisions-*.jsonl.gz | tidegate replay -
 
-Each line is recomputed from itself: slot = (unit * 100000) >> 64, on the candidate where slot < candidate_weight.
+Each line is recomputed from itself: slot = (unit * 100000) >> 64, and the version is the candidate
+where slot < candidate_weight.
 A unit is xxh3_64(key, seed = xxh3_64(salt)); where there is none, chance drew the slot.
-Exit: 0 where all agree, 1 where one differs or cannot be understood, 2 where the file cannot be read.")]
+Exit: 0 where all agree, 1 where one differs or is no record, 2 where the file cannot be read.")]
 pub struct Replay {
     /// Decision records, a line of JSON each; `-` is standard input.
     #[arg(value_name = "DECISIONS")]

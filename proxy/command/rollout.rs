@@ -15,9 +15,10 @@ use super::rollouts;
   tidegate rollout rollback shop-v2
   tidegate rollout approve shop-v2 --admin http://10.0.0.7:9900 --token-file ~/.tidegate-token
 
-Prints what is now true. The reason and the name stand in the history; where the proxy asks for tokens, the token
-says who it was.
-Exit: 0 done, 1 refused (no such rollout, its phase forbids it, the token may not), 2 where nobody answers.")]
+Prints what is now true. The reason and the name stand in the history; where the proxy asks for
+tokens, the token says who it was.
+Exit: 0 done, 1 refused (no such rollout, its phase forbids it, the token may not),
+2 where nobody answers.")]
 pub struct Rollout {
     /// What it shall do.
     #[arg(value_enum)]

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+pub use crate::release::words::count as grouped;
+
 /// What stands where nothing is known.
 pub const NOTHING: &str = "-";
 
@@ -31,19 +33,6 @@ pub fn sentence(value: &Value) -> Option<String> {
 /// A count, with a space between thousands.
 pub fn count(value: &Value) -> String {
     value.as_u64().map_or(NOTHING.to_owned(), grouped)
-}
-
-/// `1 312`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `1 request`, `2 requests`.
@@ -119,10 +108,6 @@ mod tests {
 
     #[test]
     fn numbers_are_easy_to_read() {
-        assert_eq!(
-            [0, 312, 1312, 12_345_678].map(grouped),
-            ["0", "312", "1 312", "12 345 678"]
-        );
         assert_eq!(
             [many(1, "user", "users"), many(1000, "user", "users")],
             ["1 user", "1 000 users"]

@@ -161,3 +161,306 @@ fn moment(zone: &TimeZone, time: DateTime, which: Occurrence) -> Timestamp {
         Occurrence::Last => Timestamp::MAX,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::Weekday;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WEEK: [Weekday; 7] = [
+        Weekday::Monday,
+        Weekday::Tuesday,
+        Weekday::Wednesday,
+        Weekday::Thursday,
+        Weekday::Friday,
+        Weekday::Saturday,
+        Weekday::Sunday,
+    ];
+
+    fn zone(name: &str) -> TimeZone {
+        TimeZone::get(name).unwrap()
+    }
+
+    fn allow(days: &[Weekday], from: &str, until: &str, of: &str) -> Allow {
+        Allow {
+            days: days.iter().copied().map(Day).collect(),
+            from: from.parse().unwrap(),
+            until: until.parse().unwrap(),
+            zone: zone(of),
+        }
+    }
+
+    fn deny(name: &str, from: &str, until: &str, of: &str) -> Deny {
+        Deny {
+            name: name.into(),
+            from: from.parse().unwrap(),
+            until: until.parse().unwrap(),
+            zone: zone(of),
+        }
+    }
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    fn only(allow: Allow) -> Windows {
+        Windows {
+            allow: vec![allow],
+            deny: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn open_until(windows: &Windows, now: &str, closes: Option<&str>) {
+        let wanted = Opening::Open {
+            closes: closes.map(at),
+        };
+        assert_eq!(opening(windows, at(now)), wanted, "at {now}");
+    }
+
+    #[track_caller]
+    fn closed_until(windows: &Windows, now: &str, because: &str, wanted: Option<&str>) {
+        let Opening::Closed { why, opens } = opening(windows, at(now)) else {
+            panic!("open at {now}");
+        };
+        assert!(why.contains(because), "at {now}: {why}");
+        assert_eq!(opens, wanted.map(at), "at {now}");
+    }
+
+    #[test]
+    fn no_windows_are_always_open() {
+        assert_eq!(
+            opening(&Windows::default(), at("2026-01-01T00:00:00Z")),
+            Opening::ALWAYS
+        );
+    }
+
+    #[test]
+    fn office_hours_of_a_zone_open_and_close_on_its_clocks() {
+        let office = only(allow(&WEEK[..4], "09:30", "16:00", "Asia/Shanghai"));
+        let outside = "outside of the allowed times";
+        // Monday.
+        closed_until(
+            &office,
+            "2026-06-01T01:29:59Z",
+            outside,
+            Some("2026-06-01T01:30:00Z"),
+        );
+        open_until(
+            &office,
+            "2026-06-01T01:30:00Z",
+            Some("2026-06-01T08:00:00Z"),
+        );
+        open_until(
+            &office,
+            "2026-06-01T07:59:59Z",
+            Some("2026-06-01T08:00:00Z"),
+        );
+        closed_until(
+            &office,
+            "2026-06-01T08:00:00Z",
+            outside,
+            Some("2026-06-02T01:30:00Z"),
+        );
+        // Thursday evening.
+        closed_until(
+            &office,
+            "2026-06-04T09:00:00Z",
+            outside,
+            Some("2026-06-08T01:30:00Z"),
+        );
+    }
+
+    #[test]
+    fn a_denied_time_wins_and_is_named() {
+        let mut windows = only(allow(&WEEK[..4], "09:30", "16:00", "Asia/Shanghai"));
+        windows.deny.push(deny(
+            "national-day",
+            "2026-09-30T00:00",
+            "2026-10-08T09:00",
+            "Asia/Shanghai",
+        ));
+        open_until(
+            &windows,
+            "2026-09-29T02:00:00Z",
+            Some("2026-09-29T08:00:00Z"),
+        );
+        closed_until(
+            &windows,
+            "2026-09-30T02:00:00Z",
+            "\"national-day\"",
+            Some("2026-10-08T01:30:00Z"),
+        );
+        // A Thursday: denied until nine, open from half past nine.
+        closed_until(
+            &windows,
+            "2026-10-08T01:15:00Z",
+            "outside",
+            Some("2026-10-08T01:30:00Z"),
+        );
+        let denied_alone = Windows {
+            allow: Vec::new(),
+            ..windows
+        };
+        open_until(
+            &denied_alone,
+            "2026-09-01T00:00:00Z",
+            Some("2026-09-29T16:00:00Z"),
+        );
+        closed_until(
+            &denied_alone,
+            "2026-10-01T00:00:00Z",
+            "national-day",
+            Some("2026-10-08T01:00:00Z"),
+        );
+        open_until(&denied_alone, "2026-10-09T00:00:00Z", None);
+    }
+
+    #[test]
+    fn a_night_ends_on_the_next_day() {
+        let nights = only(allow(&[Weekday::Friday], "22:00", "06:00", "Europe/Berlin"));
+        open_until(
+            &nights,
+            "2026-06-05T20:00:00Z",
+            Some("2026-06-06T04:00:00Z"),
+        );
+        open_until(
+            &nights,
+            "2026-06-06T03:00:00Z",
+            Some("2026-06-06T04:00:00Z"),
+        );
+        closed_until(
+            &nights,
+            "2026-06-05T03:00:00Z",
+            "outside",
+            Some("2026-06-05T20:00:00Z"),
+        );
+        let whole_days = only(allow(&WEEK, "00:00", "00:00", "Europe/Berlin"));
+        open_until(&whole_days, "2026-06-05T03:00:00Z", None);
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_is_the_moment_after_it() {
+        // Berlin, 29 March 2026: at two it is three.
+        let begins = only(allow(&[Weekday::Sunday], "02:30", "05:00", "Europe/Berlin"));
+        closed_until(
+            &begins,
+            "2026-03-29T00:59:59Z",
+            "outside",
+            Some("2026-03-29T01:00:00Z"),
+        );
+        open_until(
+            &begins,
+            "2026-03-29T01:00:00Z",
+            Some("2026-03-29T03:00:00Z"),
+        );
+        let ends = only(allow(&[Weekday::Sunday], "01:00", "02:30", "Europe/Berlin"));
+        open_until(&ends, "2026-03-29T00:59:59Z", Some("2026-03-29T01:00:00Z"));
+        let within = only(allow(&[Weekday::Sunday], "02:10", "02:50", "Europe/Berlin"));
+        closed_until(
+            &within,
+            "2026-03-29T00:30:00Z",
+            "outside",
+            Some("2026-04-05T00:10:00Z"),
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_show_twice_begins_at_the_first_and_ends_at_the_last() {
+        // Berlin, 25 October 2026: at three it is two again.
+        let night = only(allow(&[Weekday::Sunday], "02:30", "02:45", "Europe/Berlin"));
+        closed_until(
+            &night,
+            "2026-10-25T00:29:59Z",
+            "outside",
+            Some("2026-10-25T00:30:00Z"),
+        );
+        open_until(&night, "2026-10-25T00:30:00Z", Some("2026-10-25T01:45:00Z"));
+        open_until(&night, "2026-10-25T01:10:00Z", Some("2026-10-25T01:45:00Z"));
+        let denied = Windows {
+            allow: Vec::new(),
+            deny: vec![deny(
+                "change",
+                "2026-10-25T02:30",
+                "2026-10-25T02:45",
+                "Europe/Berlin",
+            )],
+        };
+        closed_until(
+            &denied,
+            "2026-10-25T01:44:59Z",
+            "change",
+            Some("2026-10-25T01:45:00Z"),
+        );
+    }
+
+    #[test]
+    fn windows_that_are_closed_for_ever_say_so() {
+        let windows = Windows {
+            allow: vec![allow(&[Weekday::Monday], "09:00", "17:00", "UTC")],
+            deny: vec![deny(
+                "sunset",
+                "2020-01-01T00:00",
+                "9000-01-01T00:00",
+                "UTC",
+            )],
+        };
+        closed_until(&windows, "2026-06-01T10:00:00Z", "sunset", None);
+    }
+
+    #[test]
+    fn the_ends_of_time_do_no_harm() {
+        let windows = Windows {
+            allow: vec![allow(&WEEK, "23:00", "01:00", "Pacific/Apia")],
+            deny: vec![deny(
+                "all",
+                "-009999-01-01T00:00",
+                "9999-12-31T23:59",
+                "Pacific/Apia",
+            )],
+        };
+        for now in [Timestamp::MIN, Timestamp::MAX, at("2011-12-30T12:00:00Z")] {
+            assert!(!opening(&windows, now).is_open());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Against a walk in steps of ten minutes, over a year with skipped and repeated hours.
+        #[test]
+        fn what_an_answer_says_stays_so_until_the_moment_it_names_and_not_longer(
+            start in 0_i64..365 * 24 * 6,
+            from in 0_i8..24, until in 0_i8..24, days in 1_u8..128,
+            deny_from in 0_i64..30, deny_days in 1_i64..20,
+            name in prop::sample::select(vec!["Europe/Berlin", "America/New_York", "Asia/Shanghai", "Australia/Lord_Howe"]),
+        ) {
+            let now = at("2026-01-01T00:00:00Z").checked_add((start * 10).minutes()).unwrap();
+            let days: Vec<_> = WEEK.into_iter().enumerate().filter(|(n, _)| days & (1 << n) != 0).map(|(_, day)| day).collect();
+            let begin = zone(name).to_datetime(now).checked_add(deny_from.days()).unwrap();
+            let windows = Windows {
+                allow: vec![allow(&days, &format!("{from:02}:30"), &format!("{until:02}:00"), name)],
+                deny: vec![Deny {
+                    name: "freeze".into(),
+                    from: begin,
+                    until: begin.checked_add(deny_days.days()).unwrap(),
+                    zone: zone(name),
+                }],
+            };
+            let answer = opening(&windows, now);
+            let (Opening::Open { closes: change } | Opening::Closed { opens: change, .. }) = &answer;
+            let change = change.expect("every such window opens and closes");
+            prop_assert!(change > now);
+            prop_assert_ne!(opening(&windows, change).is_open(), answer.is_open());
+            let mut moment = now;
+            let mut steps = 0;
+            while moment < change && steps < 500 {
+                prop_assert_eq!(closed(&windows, moment).is_none(), answer.is_open(), "at {}", moment);
+                moment = moment.checked_add(10.minutes()).unwrap();
+                steps += 1;
+            }
+        }
+    }
+}

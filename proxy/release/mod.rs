@@ -4,6 +4,7 @@
 mod answer; // what the gates before a stage have said
 mod calendar; // when weights may grow
 pub mod evidence; // is the candidate worse than stable? Valid however often it is asked
+mod forecast; // how long a plan will take, and what it will see
 mod key; // what a rollback is remembered by
 mod order; // what an operator may ask
 mod phase; // where a rollout stands
@@ -12,10 +13,11 @@ mod share; // a share as a journal keeps it
 mod thresholds; // what operators know: error rate, latency, failures in a row, no endpoint
 mod verdict; // what speaks against a candidate
 mod window; // exact counts of the last so many seconds
-mod words; // numbers as reasons write them
+pub mod words; // numbers as reasons write them
 
 pub use answer::Answer;
 pub use calendar::{Opening, opening};
+pub use forecast::{Detection, Expected, Forecast, forecast};
 pub use key::{BadKey, Key};
 pub use order::{Forbidden, Order};
 pub use phase::Phase;

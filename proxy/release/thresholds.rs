@@ -170,3 +170,145 @@ impl Thresholds {
 fn is_above(of: u64, all: u64, parts: u32) -> bool {
     u128::from(of) * u128::from(PARTS) > u128::from(parts) * u128::from(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::Share;
+    use tidegate_config::plan::{Compare, Failures};
+
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard {
+            failures: Failures::default(),
+            error_rate: Some(ErrorRate {
+                above: Share::from_parts(5000).unwrap(),
+                window: Duration::from_secs(30),
+                min_requests: 50,
+            }),
+            latency: Some(Latency {
+                quantile: Share::from_parts(99_000).unwrap(),
+                above: Duration::from_millis(800),
+                window: Duration::from_secs(30),
+                min_requests: 100,
+            }),
+            consecutive_failures: Some(20),
+            compare: None,
+            metrics: Vec::new(),
+        }
+    }
+
+    const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+    fn after(requests: u64, failures: u64, over: u64) -> Thresholds {
+        let mut thresholds = Thresholds::new(&guard());
+        thresholds.count(
+            NOW,
+            Counted {
+                requests,
+                failures,
+                over,
+            },
+        );
+        thresholds
+    }
+
+    fn cause(thresholds: &Thresholds) -> Option<Cause> {
+        thresholds.verdict(NOW).map(|verdict| verdict.cause)
+    }
+
+    #[test]
+    fn an_error_rate_fires_strictly_above_its_share_and_with_enough_requests() {
+        assert_eq!(cause(&after(49, 49, 0)), None, "too few requests");
+        assert_eq!(cause(&after(50, 3, 0)), Some(Cause::ErrorRate));
+        assert_eq!(cause(&after(1000, 50, 0)), None, "5 % is not above 5 %");
+        assert_eq!(cause(&after(1000, 51, 0)), Some(Cause::ErrorRate));
+        assert_eq!(
+            cause(&after(u64::MAX, u64::MAX / 20, 0)),
+            None,
+            "no count is too large"
+        );
+        let verdict = after(1312, 97, 0).verdict(NOW).unwrap();
+        assert_eq!(
+            verdict.text,
+            "candidate 7.4 % errors of 1 312 requests in 30 s (allowed 5 %)"
+        );
+    }
+
+    #[test]
+    fn old_failures_are_forgotten_with_their_window() {
+        let thresholds = after(1000, 900, 0);
+        assert!(thresholds.verdict(NOW + Duration::from_secs(29)).is_some());
+        assert_eq!(thresholds.verdict(NOW + Duration::from_secs(30)), None);
+    }
+
+    #[test]
+    fn a_quantile_is_too_slow_where_more_than_the_rest_is_slower() {
+        assert_eq!(cause(&after(1000, 0, 10)), None);
+        assert_eq!(cause(&after(99, 0, 99)), None, "too few requests");
+        let mut slow = after(1312, 0, 42);
+        let verdict = slow.verdict(NOW).unwrap();
+        assert_eq!(verdict.cause, Cause::Latency);
+        let slower = "3.2 % of 1 312 requests in 30 s took longer than the allowed 800 ms";
+        assert_eq!(
+            verdict.text,
+            format!("candidate p99 above 800 ms: {slower}")
+        );
+        slow.quantile(Some(Duration::from_millis(1240)));
+        assert_eq!(
+            slow.verdict(NOW).unwrap().text,
+            format!("candidate p99 1 240 ms: {slower}")
+        );
+        slow.quantile(Some(Duration::from_millis(790)));
+        assert_eq!(
+            slow.verdict(NOW).unwrap().text,
+            format!("candidate p99 above 800 ms: {slower}")
+        );
+    }
+
+    #[test]
+    fn failures_in_a_row_fire_at_their_number_and_stop_with_a_success() {
+        let mut thresholds = Thresholds::new(&guard());
+        thresholds.run(19);
+        assert_eq!(thresholds.verdict(NOW), None);
+        thresholds.run(20);
+        let verdict = thresholds.verdict(NOW).unwrap();
+        assert_eq!(verdict.cause, Cause::ConsecutiveFailures);
+        assert_eq!(
+            verdict.text,
+            "candidate failed 20 times in a row (guard at 20)"
+        );
+        thresholds.run(0);
+        assert_eq!(thresholds.verdict(NOW), None);
+    }
+
+    #[test]
+    fn a_candidate_without_a_healthy_endpoint_fires_whenever_anything_guards() {
+        let none = Guard {
+            error_rate: None,
+            latency: None,
+            consecutive_failures: None,
+            ..guard()
+        };
+        let compares = Guard {
+            compare: Some(Compare::default()),
+            ..none.clone()
+        };
+        for (guard, fires) in [(guard(), true), (compares, true), (none, false)] {
+            let mut thresholds = Thresholds::new(&guard);
+            assert_eq!(thresholds.verdict(NOW), None);
+            thresholds.healthy(false);
+            assert_eq!(thresholds.verdict(NOW).is_some(), fires);
+            thresholds.healthy(true);
+            assert_eq!(thresholds.verdict(NOW), None);
+        }
+    }
+
+    #[test]
+    fn no_requests_are_no_failure() {
+        let mut eager = guard();
+        eager.error_rate.as_mut().unwrap().min_requests = 0;
+        eager.latency.as_mut().unwrap().min_requests = 0;
+        assert_eq!(Thresholds::new(&eager).verdict(NOW), None);
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_config::Share;
 
 /// A count with a space between thousands.
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (n, digit) in digits.chars().enumerate() {
@@ -18,12 +18,12 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A share with a space before its unit.
-pub(super) fn percent(share: Share) -> String {
+pub fn percent(share: Share) -> String {
     share.to_string().replace('%', " %")
 }
 
 /// So many of so many, in percent: one digit after the point, more where that would hide what is there.
-pub(super) fn part(of: u64, all: u64) -> String {
+pub fn part(of: u64, all: u64) -> String {
     let percent = 100.0 * of as f64 / all.max(1) as f64;
     let digits = match percent {
         p if p >= 1.0 || of == 0 => 1,
@@ -36,7 +36,7 @@ pub(super) fn part(of: u64, all: u64) -> String {
 }
 
 /// A short time with a space before its unit.
-pub(super) fn time(time: Duration) -> String {
+pub fn time(time: Duration) -> String {
     let millis = time.as_millis();
     if millis < 10_000 && !millis.is_multiple_of(1000) {
         format!("{} ms", count(millis as u64))
@@ -46,7 +46,7 @@ pub(super) fn time(time: Duration) -> String {
 }
 
 /// A long time, in its two largest units. What is left of a second is a second: nobody waits for `0s`.
-pub(super) fn span(span: Duration) -> String {
+pub fn span(span: Duration) -> String {
     if span < Duration::from_secs(1) {
         return match span.as_millis() {
             0 => "0s".to_owned(),

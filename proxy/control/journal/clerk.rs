@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::asked::{EVIDENCE_EVERY, WriteError};
+use super::batch::Batch;
 use super::health::{Part, Standing};
 use super::latches::LatchQueue;
-use super::queue::{Batch, EVIDENCE_EVERY, Queue, Turn, WriteError};
+use super::queue::{Queue, Turn};
 use super::steps::{Step, Steps};
 use super::store::Store;
 

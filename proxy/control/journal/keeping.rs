@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::asked::{Done, Refused, Write};
 use super::clerk::Clerk;
 use super::directory::{Directory, OpenError};
 use super::entry::Entry;
 use super::health::{Health, Standing};
 use super::latches::{LatchQueue, LatchThread};
-use super::queue::{Done, Queue, Refused, Write};
+use super::queue::Queue;
 use super::slots::{Latch, Slots};
 use super::steps::Steps;
 use super::store::Store;
@@ -38,6 +39,7 @@ pub struct Restored {
     /// Nothing was ever kept in this directory: the first start, or somebody emptied it.
     pub empty: bool,
     /// The states, evidence and history could not be read: why, and where the file is now. Latches were read all the same.
+    /// It is told again at every start until a state is written.
     pub unreadable: Option<String>,
 }
 
@@ -93,7 +95,8 @@ impl Journal {
     pub(crate) fn open_with(dir: &Path, steps: Steps) -> Result<(Self, Restored), OpenError> {
         let directory = Arc::new(Directory::take(dir)?);
         let (slots, found) = Slots::open(&directory, steps.clone())?;
-        let (store, kept, trouble) = Store::open(Arc::clone(&directory), steps.clone())?;
+        let (store, kept, trouble) =
+            Store::open(Arc::clone(&directory), found.slots > 0, steps.clone())?;
         let restored = Restored {
             empty: kept.empty && found.slots == 0,
             states: kept.states,

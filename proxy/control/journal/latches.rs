@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::asked::{Done, Refused, WRITES_WAITING, WriteError, tell};
 use super::directory::Directory;
 use super::health::{Part, Standing};
-use super::queue::{Done, Refused, WRITES_WAITING, WriteError, tell};
 use super::slots::{LATCH_SLOTS, Latch, SlotError, Slots};
 use super::steps::{Step, Steps};
 

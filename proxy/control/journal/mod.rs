@@ -9,9 +9,11 @@
 //! in or not at all: each carries a checksum that covers its name.
 //!
 //! - `keeping`: the [`Journal`] itself, what a caller may ask of it
+//! - `asked`: what may be asked, what comes of it, and the bounds; `batch`: what is written in one transaction
 //! - `queue`: what waits to be written, bounded; the newest state of a rollout takes the place of older ones
 //! - `clerk`: the thread that writes `journal.redb`, and tries again
-//! - `store`: `journal.redb`: tables, transactions, opening
+//! - `store`: `journal.redb`: opening, whatever state it is in; `tables`: what is in it; `failure`: why it did not do
+//!   something
 //! - `disk`: the bytes under the store; space is taken before it is written to
 //! - `framed`: a value with its checksum
 //! - `latches`: the thread of the latches and what waits for it; `slots` is the file
@@ -20,10 +22,13 @@
 //! - `health`: does the disk take what it is given?
 //! - `steps`: the name of every step on the disk, for tests that stop there
 
+mod asked;
+mod batch;
 mod clerk;
 mod directory;
 mod disk;
 mod entry;
+mod failure;
 mod framed;
 mod health;
 mod keeping;
@@ -32,17 +37,18 @@ mod queue;
 mod slots;
 mod steps;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use asked::{
+    Done, EVENT_BYTES_WAITING, EVENTS_KEPT, EVENTS_WAITING, IfFailed, ROLLOUTS_KEPT, Refused,
+    VALUE_BYTES, WRITES_WAITING, Write, WriteError,
+};
 pub use directory::OpenError;
 pub use entry::{Entry, HISTORY_AGE, HISTORY_ENTRIES};
 pub use health::Health;
 pub use keeping::{Evidence, Journal, Restored};
-pub use queue::{
-    Done, EVENT_BYTES_WAITING, EVENTS_KEPT, EVENTS_WAITING, IfFailed, ROLLOUTS_KEPT, Refused,
-    VALUE_BYTES, WRITES_WAITING, Write, WriteError,
-};
 pub use slots::{LATCH_SLOTS, Latch};
 #[cfg(test)]
 pub(crate) use steps::{Step, Steps};

@@ -1,167 +1,19 @@
 //! What waits to be written to `journal.redb`. Everything in it has a bound: of a rollout's states only the newest waits,
 //! of its events only so many.
 
-use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::HashMap;
 #[expect(
     clippy::disallowed_types,
     reason = "control's own: what the judge and the API remember, never a request"
 )]
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::entry::{Entry, HISTORY_ENTRIES};
-
-/// So many writes wait for an answer at most.
-pub const WRITES_WAITING: usize = 1_024;
-/// So many events wait to be written at most, of all rollouts together,
-pub const EVENTS_WAITING: usize = 65_536;
-/// and so many bytes of them.
-pub const EVENT_BYTES_WAITING: usize = 16 << 20;
-/// So many events of one rollout are kept since its last snapshot.
-pub const EVENTS_KEPT: usize = 65_536;
-/// A single state or snapshot is not longer.
-pub const VALUE_BYTES: usize = 32 << 20;
-/// So many rollouts are remembered.
-pub const ROLLOUTS_KEPT: usize = 8_192;
-/// Evidence alone is written so often at most: what a kill -9 can lose of it.
-pub(super) const EVIDENCE_EVERY: Duration = Duration::from_millis(150);
-
-/// Told once when what was given is durable, or that it is not, on a thread of the journal: it should be short, and must
-/// not wait for the journal.
-pub type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-
-/// What becomes of a state that could not be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfFailed {
-    /// It is dropped, and what was durable before it is restored: a growth, which is not applied then.
-    Drop,
-    /// It is tried again until it, or a newer one of the same rollout, is durable: everything that has happened already.
-    Keep,
-}
-
-/// Something to be made durable at once: all of it or nothing.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// Rollouts and what they are now.
-    pub states: Vec<(String, Vec<u8>)>,
-    /// Rollouts and the whole of their evidence, in place of all that was there. Never dropped: it is true in any case.
-    pub evidence: Vec<(String, Vec<u8>)>,
-    /// What is to be told of it.
-    pub history: Vec<Entry>,
-    /// What becomes of states and history if they cannot be written now.
-    pub if_failed: IfFailed,
-}
-
-/// Why something is not durable.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// The disk refused it now.
-    #[error("{0}")]
-    Disk(String),
-    /// The disk refused before, and it is not yet time to try again.
-    #[error("the disk refused before: {0}")]
-    Failing(String),
-    /// A newer state of the same rollout took its place before it was written; only a growth is told so.
-    #[error("a newer state of the rollout took its place")]
-    Overtaken,
-    /// A latch has no room for such a name and plan.
-    #[error("{0}")]
-    TooLong(String),
-    /// The journal was closed first.
-    #[error("the journal is closed")]
-    Closed,
-}
-
-/// Why something was not even taken; whoever waits for it is not told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Too much waits already. States that are to be kept were taken nevertheless.
-    #[error("the journal is behind: too much waits to be written")]
-    Full,
-    /// A value is longer than [`VALUE_BYTES`].
-    #[error("a value is too long for the journal")]
-    TooLarge,
-    /// The journal is closed.
-    #[error("the journal is closed")]
-    Closed,
-}
-
-/// Tells somebody; a mistake of theirs does not end the journal.
-pub(super) fn tell(done: Done, answer: Result<(), WriteError>) {
-    if catch_unwind(AssertUnwindSafe(|| done(answer))).is_err() {
-        tracing::error!("journal: whoever waited for a write broke when told of it");
-    }
-}
-
-/// What is to stand on the disk: the state, or nothing.
-pub(super) type Value = Option<Vec<u8>>;
-
-/// The newest state of a rollout that is not durable yet.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) value: Value,
-    if_failed: IfFailed,
-    /// What must become durable if this one is dropped.
-    instead: Option<Value>,
-    number: u64,
-}
-
-/// What is new in a rollout's evidence.
-#[derive(Debug, Default)]
-pub(super) struct Fresh {
-    /// What was on the disk goes.
-    pub(super) anew: bool,
-    pub(super) snapshot: Option<Vec<u8>>,
-    pub(super) events: Vec<Vec<u8>>,
-}
-
-/// Somebody who waits.
-struct Ticket {
-    states: Vec<(String, u64)>,
-    if_failed: IfFailed,
-    done: Done,
-}
-
-/// All that was waiting at one moment: one transaction.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) states: BTreeMap<String, State>,
-    pub(super) evidence: BTreeMap<String, Fresh>,
-    pub(super) history: Vec<(Entry, IfFailed)>,
-    tickets: Vec<Ticket>,
-}
-
-impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.evidence.is_empty() && self.history.is_empty()
-    }
-
-    /// Those who wait, apart from what they wait for.
-    pub(super) fn take_tickets(&mut self) -> Self {
-        Self {
-            tickets: std::mem::take(&mut self.tickets),
-            ..Self::default()
-        }
-    }
-
-    /// Tells everybody who waited.
-    pub(super) fn tell(&mut self, answer: &Result<(), WriteError>) {
-        for ticket in std::mem::take(&mut self.tickets) {
-            let overtaken = ticket.if_failed == IfFailed::Drop
-                && ticket.states.iter().any(|(rollout, number)| {
-                    self.states
-                        .get(rollout)
-                        .is_none_or(|state| state.number != *number)
-                });
-            let answer = match answer {
-                Ok(()) if overtaken => Err(WriteError::Overtaken),
-                answer => answer.clone(),
-            };
-            tell(ticket.done, answer);
-        }
-    }
-}
+use super::asked::{
+    Done, EVENT_BYTES_WAITING, EVENTS_KEPT, EVENTS_WAITING, IfFailed, ROLLOUTS_KEPT, Refused,
+    VALUE_BYTES, WRITES_WAITING, Write, WriteError,
+};
+use super::batch::{Batch, Fresh, State, Ticket, Value};
 
 #[derive(Default)]
 struct Waiting {
@@ -397,15 +249,6 @@ pub(super) enum Turn {
     Write(Batch),
     /// Tell these that the disk fails: it is too early to try again.
     Refuse(Batch),
-}
-
-impl Batch {
-    fn bound_history(&mut self) {
-        let most = HISTORY_ENTRIES as usize;
-        if self.history.len() > most {
-            self.history.drain(..self.history.len() - most);
-        }
-    }
 }
 
 impl Waiting {

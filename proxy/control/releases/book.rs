@@ -18,6 +18,7 @@ use super::reconcile::Recalled;
 use super::running::Running;
 use super::told::{Event, History};
 use super::view;
+use crate::control::decisions::Decisions;
 use crate::control::gates::Gates;
 use crate::control::journal::{Entry, Journal, Restored};
 use crate::control::prometheus::Queries;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub journal: Option<Journal>,
     pub gates: Gates,
     pub queries: Queries,
+    pub decisions: Option<Decisions>,
 }
 
 /// What is behind the lock.
@@ -66,7 +68,6 @@ pub(super) struct Book {
     /// Numbers what is under way.
     pub ticket: u64,
     pub looked: Instant,
-    pub saved: Instant,
     pub noted: Instant,
 }
 
@@ -81,6 +82,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where it is remembered; `None` where the state directory cannot be written, and nothing is guarded.
     pub journal: Option<Journal>,
+    /// Where decisions are written down.
+    pub decisions: Option<Decisions>,
     /// Control's runtime: gates and metrics stores are asked on it.
     pub runtime: Handle,
 }
@@ -160,6 +163,7 @@ impl Releases {
             ledger,
             metrics,
             journal,
+            decisions,
             runtime,
         } = parts;
         let first = live.current();
@@ -174,7 +178,6 @@ impl Releases {
             history,
             ticket: 0,
             looked: Instant::now(),
-            saved: Instant::now(),
             noted: Instant::now(),
         };
         #[expect(
@@ -190,6 +193,7 @@ impl Releases {
             journal,
             gates: Gates::new(runtime.clone()),
             queries: Queries::new(runtime),
+            decisions,
         });
         shared.reconcile(&mut shared.book(), (*first).clone());
         Self(shared)
@@ -224,7 +228,7 @@ impl Releases {
             self.0.look_at(&mut book, at, elapsed);
         }
         self.0.ask_around(&book);
-        self.0.remember(&mut book);
+        self.0.save(&mut book, false);
     }
 
     /// Carries an order out, or says why not.

@@ -153,9 +153,10 @@ impl Shared {
         let seq = match &running.pending {
             Some(pending) if pending.again.is_some_and(|again| Instant::now() < again) => return,
             Some(Pending { grown: Some(_), .. }) => return,
-            Some(failed) => Some(failed.entry.seq),
+            Some(failed) => Some((failed.entry.seq, failed.told)),
             None => None,
         };
+        let (seq, told) = seq.unzip();
         let ticket = book.next_ticket();
         // The entry is about what will be.
         book.running[at].state = grown.clone();
@@ -167,8 +168,10 @@ impl Shared {
         running.pending = Some(Pending {
             ticket,
             entry,
+            ramp: running.state.ramp().cloned(),
             grown: Some(grown),
             again: None,
+            told: told.unwrap_or_default(),
         });
         // The place for the latch comes first: whoever goes back may find the disk full.
         let (shared, journal_again) = (self.me.clone(), journal.clone());
@@ -229,6 +232,12 @@ impl Shared {
         if let Some(error) = error {
             return self.not_grown(book, at, &error);
         }
+        let pending = running.pending.as_mut().expect("it was just seen");
+        if pending.ramp.as_ref() != running.state.ramp() {
+            // A smaller step is wanted by now: the next look writes that one down, in the place of this one.
+            pending.grown = None;
+            return;
+        }
         let Some(Pending {
             grown: Some(grown),
             entry,
@@ -258,11 +267,8 @@ impl Shared {
             return;
         };
         pending.grown = None;
-        let is_first = pending
-            .again
-            .replace(Instant::now() + WRITE_AGAIN)
-            .is_none();
-        if is_first {
+        pending.again = Some(Instant::now() + WRITE_AGAIN);
+        if !std::mem::replace(&mut pending.told, true) {
             let name = running.name.clone();
             let text = format!(
                 "{name}: the weight stays at {}: a larger one must be written down first, and the journal cannot be written ({error}); \

@@ -48,25 +48,8 @@ impl Running {
                 };
                 self.take_note(Note::Count(metric, counts));
             }
-            self.count_cohorts(&since);
         }
         self.requests += candidate.requests + mirrored.requests;
-    }
-
-    /// A cohort is compared by the requests of all users: that its own fail more than stable's is for its evidence to say,
-    /// that the difference is worth a rollback these counts say at once.
-    fn count_cohorts(&mut self, since: &record::RolloutCounts) {
-        for cohort in 0..self.cohorts.len() {
-            let served = |of: ArmCounts| Served {
-                requests: of.requests,
-                bad: of.failures,
-            };
-            let counts = Counts {
-                stable: served(since.stable),
-                candidate: served(since.candidate),
-            };
-            self.take_note(Note::CohortCount(cohort, counts));
-        }
     }
 
     /// Takes in a failure, or a slow request. Its count must have been read.

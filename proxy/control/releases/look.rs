@@ -8,16 +8,12 @@ use tidegate_config::plan::{MetricSource, Plan};
 use tidegate_config::{self as config, Share};
 
 use super::book::{Actor, Book, Shared, now};
-use super::memory::{self, Written};
+use super::memory;
+use crate::control::decisions::{Line, Record, Unit};
 use crate::control::gates::{self, Due};
 use crate::control::prometheus::Watched;
-use crate::record::Incident;
+use crate::record::{Arm, Incident};
 use crate::release::{Answer, Forbidden, Look, Order, Phase};
-
-/// What changed of a state without being news (time held, requests seen) is written down so often.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// Notes about evidence wait so long at most before they are given to the journal.
-const NOTE_EVERY: Duration = Duration::from_millis(200);
 
 /// What is to be seen of a rollout, owned: a [`Look`] borrows it.
 struct Seen {
@@ -60,10 +56,51 @@ impl Shared {
                 about.push(at);
             }
             book.running[at].hear(incident);
+            self.take_down(book, at, incident);
         }
         for at in about {
             self.look_at(book, at, Duration::ZERO);
         }
+    }
+
+    /// Writes a decision down, if it is one of those.
+    fn take_down(&self, book: &Book, at: usize, incident: &Incident) {
+        let Some(decisions) = self.decisions.as_ref().filter(|_| incident.sampled) else {
+            return;
+        };
+        let (config, running) = (&book.config, &book.running[at]);
+        let Some(plan) = config.rollouts.get(at) else {
+            return;
+        };
+        let service = &config.services[plan.service];
+        let name = |version: usize| service.versions[version].name.clone();
+        let assignment = &incident.assignment;
+        let version = match assignment.arm {
+            Arm::Stable => service.stable,
+            Arm::Candidate => plan.candidate,
+        };
+        let is_present = assignment.attempt == running.state.attempt();
+        let nanos = i128::try_from(incident.at.as_nanos()).unwrap_or(i128::MAX);
+        decisions.take(Line {
+            record: Record {
+                at: Timestamp::from_nanosecond(nanos).unwrap_or(Timestamp::MAX),
+                revision: assignment.revision,
+                rollout: running.name.clone(),
+                attempt: assignment.attempt,
+                salt: is_present.then(|| running.state.salt(plan).into_owned()),
+                unit: assignment.unit.map(Unit),
+                slot: Some(assignment.slot),
+                candidate_weight: assignment.candidate.parts(),
+                version: name(version),
+                candidate: name(plan.candidate),
+                stable: name(service.stable),
+            },
+            status: incident.status,
+            failed: incident.error,
+            kind: incident.kind.map(|kind| kind.as_str().to_owned()),
+            fallback: incident.fallback,
+            took_ms: incident.took.as_secs_f64() * 1000.0,
+        });
     }
 
     /// Looks at one rollout: guards first, then everything else.
@@ -88,6 +125,8 @@ impl Shared {
         order: Order,
         actor: &Actor,
     ) -> Result<(), Forbidden> {
+        // What has come since the last look belongs to the state before.
+        self.look_at(book, at, Duration::ZERO);
         let config = Arc::clone(&book.config);
         let plan = &config.rollouts[at];
         let seen = self.see(book, at, plan, Duration::ZERO);
@@ -245,68 +284,5 @@ impl Shared {
             return book.history.alert(&name, &line);
         }
         running.alarmed = stays;
-    }
-
-    /// Gives the journal what has gathered.
-    pub(super) fn remember(&self, book: &mut Book) {
-        self.save(book, false);
-    }
-
-    /// Writes down states that went on without news, and notes about evidence.
-    pub(super) fn save(&self, book: &mut Book, everything: bool) {
-        let Some(journal) = &self.journal else {
-            return;
-        };
-        if everything || book.noted.elapsed() >= NOTE_EVERY {
-            book.noted = Instant::now();
-            for running in &mut book.running {
-                if running.notes.is_empty() {
-                    continue;
-                }
-                match running.notes.turn() {
-                    Written::Snapshot => {
-                        if let Err(refused) =
-                            journal.snapshot(&running.name, memory::snapshot(running))
-                        {
-                            tracing::warn!(
-                                rollout = running.name,
-                                "the evidence is not written down: {refused}"
-                            );
-                            running.notes.ask_for_snapshot();
-                        }
-                    }
-                    Written::Notes(notes) => {
-                        if journal.evidence(&running.name, notes) > 0 {
-                            // What was not taken would be a gap: all of it, then.
-                            running.notes.ask_for_snapshot();
-                        }
-                    }
-                }
-            }
-        }
-        if everything || book.saved.elapsed() >= SAVE_EVERY {
-            book.saved = Instant::now();
-            let gone_on = |running: &&mut super::running::Running| {
-                running.pending.is_none() && running.saved.as_ref() != Some(&running.state)
-            };
-            let mut states = Vec::new();
-            for running in book.running.iter_mut().filter(gone_on) {
-                states.push((
-                    running.name.clone(),
-                    serde_json::to_vec(&running.state).expect("a state is plain values"),
-                ));
-                running.saved = Some(running.state.clone());
-            }
-            if !states.is_empty() {
-                let write = crate::control::journal::Write {
-                    states,
-                    evidence: Vec::new(),
-                    history: Vec::new(),
-                    if_failed: crate::control::journal::IfFailed::Keep,
-                };
-                // The journal says itself how it stands with the disk.
-                let _ = journal.write(write, Box::new(|_| ()));
-            }
-        }
     }
 }

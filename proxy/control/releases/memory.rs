@@ -41,9 +41,6 @@ pub(super) enum Note {
     /// A unit failed in a cohort.
     #[serde(rename = "k")]
     Cohort(usize, Event),
-    /// Requests ended in a cohort.
-    #[serde(rename = "l")]
-    CohortCount(usize, Counts),
     /// The weight grew.
     #[serde(rename = "g")]
     Grew(Duration),
@@ -222,11 +219,6 @@ pub(super) fn apply(running: &mut Running, note: &Note) {
         Note::Cohort(at, event) => {
             if let Some(comparison) = running.cohorts.get_mut(*at) {
                 comparison.event(event);
-            }
-        }
-        Note::CohortCount(at, counts) => {
-            if let Some(comparison) = running.cohorts.get_mut(*at) {
-                comparison.count(counts);
             }
         }
         Note::Grew(at) => {

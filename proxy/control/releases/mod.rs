@@ -25,6 +25,7 @@ mod memory; // what the journal keeps of a rollout
 mod outcome; // business outcomes that are told from outside
 mod reconcile; // an edit, or a start
 mod running; // one rollout
+mod save; // what goes into the journal by the way
 mod told; // what is announced: log, events, history
 mod view; // a rollout as the API shows it
 mod ward; // what all tests say together

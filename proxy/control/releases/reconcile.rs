@@ -10,7 +10,7 @@ use super::book::{Actor, Book, Shared, now};
 use super::memory::{self, Terms};
 use super::running::Running;
 use crate::control::journal::{Evidence, Latch, Restored};
-use crate::release::{Key, Phase, Rollout};
+use crate::release::{Key, Phase, Reason, Rollout};
 use crate::snapshot::Snapshot;
 
 /// Rollouts that have left the file are remembered, the newest so many.
@@ -62,20 +62,26 @@ impl Recalled {
         let state = self.states.remove(name);
         let latch = self.latches.remove(name);
         let doubtful = self.doubtful.iter().any(|doubtful| doubtful == name);
+        let remembered = |latch: &Latch| {
+            let reason = Reason {
+                cause: None,
+                text: latch.reason.clone().into(),
+            };
+            (latch.key.parse().unwrap_or(key), latch.attempt, reason)
+        };
         match (state, latch) {
-            // An attempt after the one that was rolled back.
-            (Some(state), Some(latch)) if state.attempt() > latch.attempt => Some(state),
-            (Some(state), Some(latch)) => Some(state.latched(&latch.reason, now)),
-            (None, Some(latch)) => {
-                let key = latch.key.parse().unwrap_or(key);
-                let state = Rollout::new(key, now).of_attempt(latch.attempt);
-                Some(state.latched(&latch.reason, now))
+            (state, Some(latch)) => {
+                let (key, attempt, reason) = remembered(&latch);
+                let state = state.unwrap_or_else(|| Rollout::new(key, now));
+                Some(state.recalled(key, attempt, reason, now))
             }
             (Some(state), None) if doubtful && state.weight() > config::Share::ZERO => {
-                Some(state.latched(
-                    "its place for a rollback is damaged: it may have been rolled back",
-                    now,
-                ))
+                let text = "its place for a rollback is damaged: it may have been rolled back";
+                let reason = Reason {
+                    cause: None,
+                    text: text.into(),
+                };
+                Some(state.recalled(state.key(), state.attempt(), reason, now))
             }
             (state, None) => state.or_else(|| {
                 let why = self.unreadable.as_ref()?;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tidegate_config as config;
 use tidegate_config::plan::{Compare, MetricSource, Plan};
+use tidegate_config::{self as config, Share};
 
 use super::memory::{Note, Notes, Terms};
 use crate::control::journal::Entry;
 use crate::record::{Arm, RolloutCounts, RolloutId, RolloutTimes, SlowBound};
 use crate::release::evidence::{Budget, Comparison, Evidence};
-use crate::release::{Opening, Rollout, Thresholds, Verdict, opening};
+use crate::release::{Opening, Ramp, Rollout, Thresholds, Verdict, opening};
 use crate::snapshot::InForce;
 
 /// Failing users of a window that are told apart; above that many their share is known well enough.
@@ -63,8 +63,9 @@ pub(super) struct Running {
     pub opening: Option<(Opening, Option<Timestamp>)>,
     /// A guard that fires and does not move the weight, as it was told.
     pub alarmed: Option<Verdict>,
-    /// The state as it was given to the journal last.
+    /// The state as it was given to the journal last, and when.
     pub saved: Option<Rollout>,
+    pub saved_at: Instant,
 }
 
 /// A growth that is being written down: it is applied when it is durable.
@@ -74,10 +75,14 @@ pub(super) struct Pending {
     pub ticket: u64,
     /// What will be announced.
     pub entry: Entry,
+    /// The step that it takes; where another one is wanted meanwhile, it is not taken.
+    pub ramp: Option<Ramp>,
     /// What follows; `None` after a failed write,
     pub grown: Option<Rollout>,
-    /// which is tried again then.
+    /// which is tried again then,
     pub again: Option<Instant>,
+    /// and was told.
+    pub told: bool,
 }
 
 /// A change that is in force and not announced yet.
@@ -187,6 +192,7 @@ impl Running {
             opening: None,
             alarmed: None,
             saved: None,
+            saved_at: Instant::now(),
         };
         running.begin_evidence(plan, terms, now);
         running
@@ -203,7 +209,9 @@ impl Running {
         let parts = plan.cohorts.len() + pushed(plan).count();
         let apart = |compare: Compare| {
             let alpha = Budget::new(compare.false_rollback).cohort(parts);
-            Comparison::new(alpha, compare.min_excess, now)
+            // How many requests a cohort has nobody counts, and outcomes may be told only where they are bad: so no least
+            // difference is asked for. That makes a rollback no more probable than α allows.
+            Comparison::new(alpha, Share::ZERO, now)
         };
         self.pushed = pushed(plan)
             .filter_map(|name| Some((name.to_owned(), apart(compare?))))

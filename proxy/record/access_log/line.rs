@@ -403,6 +403,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_line_tells_where_stable_stood_in() {
+        let stood_in = Line {
+            fallback: true,
+            outcome: Outcome::answered(200, Duration::ZERO),
+            ..line()
+        };
+        let seen = parsed(&stood_in, &policy());
+        assert_eq!(
+            (&seen["fallback"], &seen["version"]),
+            (&true.into(), &"v2".into())
+        );
+    }
+
+    #[test]
     fn a_secret_parameter_is_never_written_however_its_name_is_spelt() {
         let names = ["token".to_owned()];
         for (query, written) in [

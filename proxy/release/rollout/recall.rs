@@ -1,27 +1,25 @@
-//! What a restart finds.
+//! A rollback that was written down faster than the rest.
 
 use std::time::Duration;
 
 use super::Rollout;
+use crate::release::key::Key;
 use crate::release::phase::Phase;
-use crate::release::verdict::{Cause, Reason};
+use crate::release::verdict::Reason;
 
 impl Rollout {
-    /// The rollout as a latch remembers it: rolled back, whatever the state that was found beside it says.
+    /// The rollout as it must be where a latch, which is written before anything else, says that this attempt of this plan
+    /// was rolled back. A journal that is older than its latch is corrected; one that is newer (a retry, another plan) stays.
     #[must_use]
-    pub fn latched(&self, words: &str, now: Duration) -> Self {
+    pub fn recalled(&self, key: Key, attempt: u32, reason: Reason, now: Duration) -> Self {
         let mut next = self.clone();
-        if next.phase != Phase::RolledBack {
-            let known = next.latches.iter().find(|latch| latch.key == next.key);
-            let reason = known.map_or_else(
-                || Reason {
-                    cause: None,
-                    text: words.to_owned().into(),
-                },
-                |latch| latch.reason.clone(),
-            );
-            next.roll_back(reason, now);
+        let knows = matches!(self.phase, Phase::RolledBack | Phase::Superseded);
+        if attempt < self.attempt || attempt == self.attempt && knows {
+            return next;
         }
+        next.key = key;
+        next.attempt = attempt;
+        next.roll_back(reason, now);
         next
     }
 
@@ -34,18 +32,5 @@ impl Rollout {
         );
         next.pause(Reason::plain(text), now);
         next
-    }
-
-    /// The attempt that a latch remembers, where no state is found beside it.
-    #[must_use]
-    pub fn of_attempt(mut self, attempt: u32) -> Self {
-        self.attempt = attempt.max(1);
-        self
-    }
-
-    /// What went against it, in the word of metrics.
-    #[must_use]
-    pub fn cause(&self) -> Option<&Cause> {
-        self.reason.cause.as_ref()
     }
 }

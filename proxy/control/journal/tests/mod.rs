@@ -4,6 +4,7 @@ mod child;
 mod full;
 mod keeping;
 mod killed;
+mod power;
 mod queueing;
 mod torn;
 

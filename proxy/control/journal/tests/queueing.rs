@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::mpsc::TryRecvError;
 
-use super::queue::{Batch, Queue, Turn};
+use super::batch::Batch;
+use super::queue::{Queue, Turn};
 use super::*;
 
 /// A queue that nobody empties but the test.

@@ -62,8 +62,13 @@ fn plans() -> Vec<plan::Rollout> {
 }
 
 /// One step in the life of a rollout.
-fn take(at: &Rollout, now: &mut std::time::Duration, index: &mut usize, step: &Step) -> Rollout {
-    let plans = plans();
+fn take(
+    plans: &[plan::Rollout],
+    at: &Rollout,
+    now: &mut std::time::Duration,
+    index: &mut usize,
+    step: &Step,
+) -> Rollout {
     let plan = &plans[*index];
     let (error, cohort): (Verdict, Verdict) = (errors(), errors().of_cohort(0));
     match step {
@@ -121,10 +126,11 @@ proptest! {
     fn in_any_life_only_what_is_durable_grows_and_rolled_back_stays_back(
         steps in prop::collection::vec(step(), 1..200),
     ) {
+        let plans = plans();
         let (mut now, mut index) = (NOW, 0);
-        let mut at = begun(&plans()[0]);
+        let mut at = begun(&plans[0]);
         for step in &steps {
-            let next = take(&at, &mut now, &mut index, step);
+            let next = take(&plans, &at, &mut now, &mut index, step);
             let grew = next.weight() > at.weight() || next.mirror() > at.mirror();
             prop_assert!(!grew || matches!(step, Step::Ramped) && at.phase() == Phase::Ramping);
             if at.phase() == Phase::RolledBack && next.phase().is_live() {
@@ -144,11 +150,12 @@ proptest! {
     fn a_life_with_restarts_is_the_same_life(
         steps in prop::collection::vec((step(), any::<bool>()), 1..200),
     ) {
-        let ((mut now, mut index), mut at) = ((NOW, 0), begun(&plans()[0]));
+        let plans = plans();
+        let ((mut now, mut index), mut at) = ((NOW, 0), begun(&plans[0]));
         let ((mut now_too, mut index_too), mut restarted) = ((NOW, 0), at.clone());
         for (step, restarts) in &steps {
-            at = take(&at, &mut now, &mut index, step);
-            restarted = take(&restarted, &mut now_too, &mut index_too, step);
+            at = take(&plans, &at, &mut now, &mut index, step);
+            restarted = take(&plans, &restarted, &mut now_too, &mut index_too, step);
             if *restarts {
                 let written = serde_json::to_vec(&restarted).unwrap();
                 restarted = serde_json::from_slice(&written).unwrap();
@@ -171,15 +178,15 @@ fn a_thousand_idle_rollouts_neither_go_back_nor_forward_in_a_week() {
     };
     let mut rollouts = vec![begun(&plan); 1000];
     // All of them see one request an hour for three hours, then nothing more.
-    for minute in 1..=7 * 24 * 60_u64 / 5 {
-        let now = NOW + secs(minute * 300);
-        for (n, at) in rollouts.iter_mut().enumerate() {
-            let look = Look {
-                now,
-                elapsed: secs(300),
-                requests: u64::from(minute < 36 && (minute as usize + n).is_multiple_of(12)),
-                ..calm()
-            };
+    for hour in 0..7 * 24 {
+        let now = NOW + secs(hour * 3600);
+        let look = Look {
+            now,
+            elapsed: secs(3600),
+            requests: u64::from((1..=3).contains(&hour)),
+            ..calm()
+        };
+        for at in &mut rollouts {
             *at = at.look(&plan, &look).ramped(&plan, now);
         }
     }
@@ -193,4 +200,36 @@ fn a_thousand_idle_rollouts_neither_go_back_nor_forward_in_a_week() {
             "holds at 1 %: the hold is over, but more requests are needed; 3 of 200 requests"
         );
     }
+}
+
+#[test]
+fn a_latch_that_is_newer_than_the_journal_rolls_back_and_an_older_one_does_not() {
+    let mut shop = Driven::new(split(20));
+    shop.pass(0, 0);
+    let journalled = shop.at.clone();
+    let alarm = errors();
+    shop.look(Look {
+        alarm: Some(&alarm),
+        ..calm()
+    });
+    let back = shop.at.clone();
+    let reason = back.reason().clone();
+    let recalled = journalled.recalled(back.key(), back.attempt(), reason.clone(), NOW);
+    assert_eq!(
+        (recalled.phase(), recalled.weight()),
+        (Phase::RolledBack, percent(0))
+    );
+    assert_eq!(recalled, back, "as if the journal had been in time");
+    assert_eq!(
+        back.recalled(back.key(), 1, reason.clone(), NOW + secs(9)),
+        back
+    );
+    shop.order(Order::Retry).unwrap();
+    assert_eq!(
+        shop.at.recalled(back.key(), 1, reason.clone(), NOW),
+        shop.at,
+        "a retry is newer"
+    );
+    let far = journalled.recalled(back.key(), 7, reason, NOW);
+    assert_eq!((far.phase(), far.attempt()), (Phase::RolledBack, 7));
 }
