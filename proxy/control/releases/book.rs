@@ -239,7 +239,7 @@ impl Releases {
         let mut book = self.0.book();
         let at = position(&book, name)?;
         self.0.obey(&mut book, at, order, actor)?;
-        Ok(view::rollout(&self.0, &book, at))
+        Ok(view::ordered(&self.0, &book, at))
     }
 
     /// A rollout as the API shows it.

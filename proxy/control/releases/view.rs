@@ -20,17 +20,27 @@ use crate::release::{Phase, Rollout};
 /// Users are counted for so long before they are called few.
 const ENOUGH_TO_COUNT: Duration = Duration::from_secs(60);
 
-/// The rollout at `at`.
+/// The rollout at `at`, as it was announced.
 pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
-    let (running, plan) = (&book.running[at], &book.config.rollouts[at]);
-    let service = &book.config.services[plan.service];
-    let shown = &running.shown;
+    let running = &book.running[at];
     // What has only gone on (time held, requests seen) is as good as announced.
-    let state = if running.state.stands_as(shown) {
+    let state = if running.state.stands_as(&running.shown) {
         &running.state
     } else {
-        shown
+        &running.shown
     };
+    told(shared, book, at, state)
+}
+
+/// The rollout at `at` as it is after an order: whoever gave it is told what is true now, also where that is announced a
+/// moment later.
+pub(super) fn ordered(shared: &Shared, book: &Book, at: usize) -> Value {
+    told(shared, book, at, &book.running[at].state)
+}
+
+fn told(shared: &Shared, book: &Book, at: usize, state: &Rollout) -> Value {
+    let (running, plan) = (&book.running[at], &book.config.rollouts[at]);
+    let service = &book.config.services[plan.service];
     let since = running.read.since(&running.begun);
     let counts = |of: ArmCounts| json!({ "requests": of.requests, "failures": of.failures });
     json!({
