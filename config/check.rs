@@ -5,26 +5,34 @@
 
 mod access;
 mod edits;
+mod gate;
+mod guard;
+mod guarded;
 mod host;
 mod listener;
+mod metric;
 mod names;
+mod order;
+mod plan;
 mod region;
+mod releases;
 mod route;
 mod rule;
 mod service;
 mod unreached;
 mod value;
 mod when;
+mod windows;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
-use crate::Config;
 use crate::file;
 use crate::read::Part;
 use crate::reader::Reader;
 use crate::source::{At, Problems};
+use crate::{Config, Rollout};
 use names::Names;
 
 /// The version of the format that is understood.
@@ -38,6 +46,8 @@ pub(crate) struct Check<'c> {
     problems: &'c mut Problems,
     /// Lists of users that were read already, by path: many rules may name one.
     users: HashMap<PathBuf, std::sync::Arc<std::collections::BTreeSet<String>>>,
+    /// Written ones, and behind them guarded splits as far as routes were checked.
+    rollouts: Vec<Rollout>,
     /// Whether the file says who the user is, and where regions come from.
     has_identity: bool,
     has_geo: bool,
@@ -54,13 +64,16 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
         reader,
         problems,
         users: HashMap::new(),
+        rollouts: Vec::new(),
         has_identity: parts.iter().any(|part| part.file.identity.is_some()),
         has_geo: parts.iter().any(|part| part.file.geo.is_some()),
     };
     let runtime = check.runtime();
     let listeners = check.listeners();
     let admin = check.admin();
-    let config = Config {
+    // Routes name rollouts, and add those of guarded splits.
+    check.rollouts();
+    let mut config = Config {
         runtime,
         admin,
         access_log: check.access_log(),
@@ -71,11 +84,14 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
         rollouts: Vec::new(),
         listeners,
     };
+    config.rollouts = std::mem::take(&mut check.rollouts);
     check.one_socket_each(&config);
     // A stand-in may look like another route; who has errors has no use for these warnings yet.
     if !check.problems.has_errors() {
         check.what_never_counts(&config);
         check.unreached(&config);
+        check.shared_salts(&mut config);
+        check.idle_rollouts(&config);
     }
     config
 }

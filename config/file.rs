@@ -5,20 +5,27 @@
 //! can tell all that is wrong at once. This module and its children are the only ones that name `serde_yaml` and
 //! `schemars`.
 
+mod guard;
 mod leaf;
 mod listener;
 mod node;
+mod plan;
 mod route;
 mod schema;
 mod service;
 
+pub(crate) use guard::{Bound, CompareOrNot, ErrorRate, Guard, Latency, Metric, Prometheus};
 pub(crate) use leaf::{
-    AddressText, DurationOrNone, DurationText, NetworkText, PathText, ShareText, SizeText,
+    AddressText, ClockText, DurationOrNone, DurationText, MomentText, NetworkText, PathText,
+    ShareText, SizeText, UrlText, WeightText, ZoneText,
 };
 pub(crate) use listener::{
     AddressHeader, ClientAddress, Limits, Listener, ListenerProtocol, ListenerTimeouts, Profile,
 };
 pub(crate) use node::Node;
+pub(crate) use plan::{
+    Allow, Cohort, Day, Deny, Fallback, Gate, Hold, OnRegression, Rollout, Stage, Windows,
+};
 pub(crate) use route::{
     HeaderEdits, Match, PathMatch, Redirect, Region, Respond, Retry, Rewrite, Route, RouteTimeouts,
     Rule, Scheme, Split, TextMatch, UserMatch, When,
@@ -34,8 +41,7 @@ use serde::Deserialize;
 /// Keys and values that a later release will understand, by the name of the type that would hold them. They are told
 /// apart from mistakes, because whoever writes one did not mistype it.
 pub(crate) const LATER: &[(&str, &[&str])] = &[
-    ("Tidegate", &["tracing", "alerts", "rollouts"]),
-    ("Runtime", &["state_dir"]),
+    ("Tidegate", &["tracing", "alerts"]),
     ("Listener", &["tls"]),
     ("ListenerTimeouts", &["handshake"]),
     ("ListenerProtocol", &["h2"]),
@@ -45,8 +51,6 @@ pub(crate) const LATER: &[(&str, &[&str])] = &[
     ("Protocol", &["h2", "auto"]),
     ("Balance", &["peak_ewma", "hash"]),
     ("Route", &["mirror"]),
-    ("Rule", &["rollout"]),
-    ("Split", &["guard"]),
     ("When", &["time", "device", "tag", "cel"]),
 ];
 
@@ -73,6 +77,9 @@ pub(crate) struct File {
     /// What requests are forwarded to.
     #[serde(default)]
     pub(crate) services: Vec<Service>,
+    /// Releases by stages. Which have gone how far is kept in `runtime.state_dir`, never in this file.
+    #[serde(default)]
+    pub(crate) rollouts: Vec<Rollout>,
     /// Which requests go where. Tried by most specific host, then path (exact, longest prefix, regex), then the order
     /// written. A request that none matches gets 404.
     #[serde(default)]
@@ -88,6 +95,9 @@ pub(crate) struct Runtime {
     pub(crate) workers: Option<Workers>,
     /// How the process leaves after SIGTERM.
     pub(crate) drain: Option<Drain>,
+    /// A folder where rollouts and their history are remembered, made where it is missing. Default: `state` beside this
+    /// file. `--state-dir` goes first. A change needs a restart.
+    pub(crate) state_dir: Option<PathText>,
     /// Further files with the same keys: paths, or patterns with `*`, `?` and `[…]` in the file name, relative to this
     /// file. A name or section given twice is an error. Only the main file includes.
     #[serde(default)]

@@ -28,6 +28,7 @@ impl Landmarks {
                 listeners += 1;
             }
             for (section, key) in [
+                ("runtime", "state_dir"),
                 ("admin", "address"),
                 ("admin", "probes"),
                 ("access_log", "output"),

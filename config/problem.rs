@@ -20,6 +20,8 @@
 //! | T203 | a name that cannot be one |
 //! | T204 | a list that needs at least one entry |
 //! | T205 | two listeners on one address |
+//! | T206 | a rollout or guard that has no candidate, or more than one |
+//! | T207 | a rule whose rollout is another service's |
 //! | T301 | a duration, size or share that cannot be read |
 //! | T302 | a number or quantity out of its range |
 //! | T303 | weights that do not add up to 100 % |
@@ -36,7 +38,10 @@
 //! | T314 | values that contradict each other |
 //! | T315 | an admin API open to others without tokens |
 //! | T316 | everybody is a trusted proxy |
-//! | T317 | a word for what a split goes by, or for what is retried |
+//! | T317 | a word for what a split goes by, for what is retried, or for what is a failure |
+//! | T318 | stages that lead nowhere: they fall, repeat a weight, mirror after a weight |
+//! | T319 | a time zone, a time of the day or a moment that cannot be read |
+//! | T320 | windows in which nothing ever grows |
 //! | T401 | a file that cannot be read |
 //! | T402 | a file that does not hold what it should |
 //! | T403 | a pattern of files to include |
@@ -49,6 +54,11 @@
 //! | T904 | warning: a header that no listener trusts never counts |
 //! | T905 | warning: outsiders choose the cookie that says who they are |
 //! | T906 | warning: the user is asked for, and nobody says who it is |
+//! | T907 | warning: a rollout that no rule names |
+//! | T908 | warning: a rollout that is not compared, because another one has its salt |
+//! | T909 | warning: a rollout whose candidate is stable already |
+//! | T910 | warning: what only a restart changes |
+//! | T911 | warning: a guard that never fires |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

@@ -170,7 +170,7 @@ pub struct Split {
 }
 
 /// What gives a request its slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SplitBy {
     /// The user, as `identity` finds them; a random slot where nobody is found.
     User,

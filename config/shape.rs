@@ -30,6 +30,13 @@ impl Walk {
             return choice(at, node, name, &choices, problems);
         }
         if let Some(branches) = schema.get("anyOf").and_then(Value::as_array) {
+            // At most one of them has keys, and then its keys are what can be wrong.
+            let keyed = branches
+                .iter()
+                .find(|branch| self.resolve(branch).1["type"] == "object");
+            if let (Node::Map(_), Some(keyed)) = (node, keyed) {
+                return self.value(at, node, keyed, problems);
+            }
             if !branches.iter().any(|branch| self.fits(node, branch)) {
                 mismatch(at, node, schema, problems);
             }
@@ -53,7 +60,8 @@ impl Walk {
                 }
             }
             ("string", Node::Text(_))
-            | ("integer", Node::Whole(_))
+            | ("integer" | "number", Node::Whole(_))
+            | ("number", Node::Number(_))
             | ("boolean", Node::Bool(_)) => {}
             _ => mismatch(at, node, schema, problems),
         }
@@ -122,7 +130,8 @@ impl Walk {
             (Some(choices), Node::Text(text)) => choices.contains(&text.as_str()),
             (Some(_), _) => false,
             (None, Node::Text(_)) => schema["type"] == "string",
-            (None, Node::Whole(_)) => schema["type"] == "integer",
+            (None, Node::Whole(_)) => schema["type"] == "integer" || schema["type"] == "number",
+            (None, Node::Number(_)) => schema["type"] == "number",
             (None, Node::Bool(_)) => schema["type"] == "boolean",
             _ => false,
         }

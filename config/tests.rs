@@ -1,8 +1,10 @@
 //! Whole files, good and bad.
 
 mod bad;
+mod bad_rollouts;
 mod good;
 mod random;
+mod releases;
 mod several;
 mod watching;
 

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tidegate::command::{
-    Exit, check::Check, completions::Completions, demo::Demo, explain::Explain, output, run::Run,
+    Exit, check::Check, completions::Completions, demo::Demo, events::Events, explain::Explain,
+    history::History, output, plan::Plan, replay::Replay, rollout::Rollout, run::Run,
     schema::Schema, status::Status,
 };
 
@@ -16,7 +17,8 @@ use tidegate::command::{
   tidegate run                      serve by ./tidegate.yaml
   tidegate explain --header 'x-user-id: alice' http://shop.example.com/
                                     which version does alice get, and why?
-  tidegate status                   how does the running one stand?")]
+  tidegate status                   how does the running one stand?
+  tidegate rollout rollback shop-v2 everybody back to stable, now")]
 struct Line {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +36,16 @@ enum Command {
     Explain(Explain),
     /// Show how a running one stands.
     Status(Status),
+    /// Show what became of the rollouts of a running one, by whom and why.
+    History(History),
+    /// Show what happens in a running one, as it happens.
+    Events(Events),
+    /// Order a rollout of a running one: pause, resume, promote, approve, rollback, retry.
+    Rollout(Rollout),
+    /// Tell how long each stage of a rollout will need to see enough.
+    Plan(Plan),
+    /// Recompute recorded decisions, and tell which differ.
+    Replay(Replay),
     /// Print the file's JSON Schema, for editors.
     Schema(Schema),
     /// Print a shell's completions.
@@ -47,6 +59,11 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Status(status) => status.run(),
+        Command::History(history) => history.run(),
+        Command::Events(events) => events.run(),
+        Command::Rollout(rollout) => rollout.run(),
+        Command::Plan(plan) => plan.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(Line::command()),
     };

@@ -540,10 +540,6 @@ runtime: {{ drain: {{ min: 0s, max: 5s }} }}
 
 /// What the contract promises for later: sections, and where each stands in a file that is fine without it.
 const LATER: &[(&str, &str)] = &[
-    (
-        "rollouts",
-        "[{ name: r, service: app, candidate: v1, stages: [{ weight: 1% }] }]",
-    ),
     ("alerts", "{ sinks: [] }"),
     (
         "tracing",
@@ -581,7 +577,6 @@ const LATER: &[(&str, &str)] = &[
         "services",
         "[{ name: app, stable: v1, tls: { ca: ./c }, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
     ),
-    ("routes", "[{ service: app, rules: [{ rollout: r }] }]"),
     (
         "routes",
         "[{ service: app, mirror: [{ to: v1, share: 1% }], rules: [] }]",
@@ -601,10 +596,6 @@ const LATER: &[(&str, &str)] = &[
     (
         "routes",
         "[{ service: app, rules: [{ when: { time: { from: \"2026-01-01T00:00\", zone: UTC } }, to: v1 }] }]",
-    ),
-    (
-        "routes",
-        "[{ service: app, rules: [{ split: { weights: { v1: 100% }, guard: { error_rate: { above: 5%, window: 10s, min_requests: 50 } } } }] }]",
     ),
 ];
 

@@ -17,6 +17,8 @@ mod harness;
 mod admin;
 /// curl, httpx, grpcio, Node and Chromium, unchanged.
 mod clients;
+/// What the commands for a running proxy say, and how they end.
+mod commands;
 /// The letter of HTTP, and the attacks on it.
 mod conformance;
 /// Leaving without hurting anybody.
@@ -33,14 +35,22 @@ mod forwarding;
 mod grpc;
 /// An endpoint that is ill gets no requests.
 mod health;
+/// The instruments of these tests measure what they say.
+mod instruments;
 /// Every bound has a name and a status.
 mod limits;
+/// A real Prometheus is asked, and believed only where it gives one number.
+mod prometheus;
 /// An edit is in force within a second and costs nobody a request.
 mod reload;
+/// A candidate that is worse goes back by itself, and stays back.
+mod rollback;
 /// A request goes where the file says.
 mod routing;
 /// A share of the users, always the same ones.
 mod splitting;
+/// A plan is climbed stage by stage, through kills and restarts.
+mod stages;
 /// The house stays in order.
 mod tidy;
 /// The machine runs out of something.

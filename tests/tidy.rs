@@ -31,8 +31,8 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ),
     (
         ".publish(",
-        &["proxy/control/controller.rs"],
-        "there is one writer",
+        &["proxy/control/releases"],
+        "there is one writer: edits and shifts go through one lock",
     ),
     (
         "anyhow",
@@ -53,6 +53,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
             "proxy/http1",
             // These are a server and clients of their own, off the request path.
             "proxy/control/admin",
+            "proxy/control/fetch.rs",
             "proxy/command",
         ],
         "routing and judging see a caller, a choice and an outcome, never the codec",

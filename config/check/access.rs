@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::Check;
 use crate::file::{self, PathText, Workers};
 use crate::names::{list, nearest};
 use crate::problem::{Problem, quoted};
-use crate::read::joined;
+use crate::read::{Part, joined};
 use crate::reader::{MAX_DATABASE, MAX_TOKENS_FILE};
 use crate::source::At;
 use crate::units;
 use crate::{
     AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Profile, Role, Runtime, Share,
-    SplitBy, Target, Token, UserSource,
+    SplitBy, Token, UserSource,
 };
 
 const MOST_WORKERS: u64 = 1024;
@@ -63,11 +63,24 @@ impl Check<'_> {
             }
             None | Some(Workers::Word(_)) => None,
         };
+        let state_dir = written
+            .state_dir
+            .as_ref()
+            .map(|PathText(path)| self.folder(&at.key("state_dir"), part, path));
         Runtime {
             workers,
             drain: self.drain(&at.key("drain"), written.drain.as_ref()),
-            state_dir: None,
+            state_dir,
         }
+    }
+
+    /// A folder that may be missing yet.
+    fn folder(&mut self, at: &At<'_>, part: &Part, path: &str) -> PathBuf {
+        if path.is_empty() {
+            let hint = "write `./state`, or leave the key out";
+            self.problems.error(at, "T311", "the path is empty", hint);
+        }
+        joined(&part.folder, path)
     }
 
     fn drain(&mut self, at: &At<'_>, written: Option<&file::Drain>) -> Drain {
@@ -450,14 +463,12 @@ impl Check<'_> {
         }
     }
 
-    /// Warns of a split that asks for a user whom nobody names.
-    pub(super) fn asks_for_nobody(&mut self, at: &At<'_>, target: &Target) {
-        if !self.has_identity && matches!(target, Target::Split(split) if split.by == SplitBy::User)
-        {
+    /// Warns of a split or rollout that asks for a user whom nobody names; `at` is where it says so.
+    pub(super) fn asks_for_nobody(&mut self, at: &At<'_>, by: &SplitBy) {
+        if !self.has_identity && *by == SplitBy::User {
             let message = "`by: user`, but the file does not say who the user is: every request gets a random place";
             let hint = "add `identity: { user: [{ header: x-user-id }] }`, or write `by: random`";
-            self.problems
-                .warning(&at.key("split").key("by"), "T906", message, hint);
+            self.problems.warning(at, "T906", message, hint);
         }
     }
 }

@@ -12,13 +12,17 @@ use crate::source::{At, Problems};
 /// The longest name, in characters. Names become labels of metrics and parts of addresses.
 const MAX_NAME: usize = 128;
 
-/// Every listener and service, in the order that indexes count in.
+/// Every listener, service and written rollout, in the order that indexes count in.
 pub(super) struct Names<'c> {
     listeners: HashMap<&'c str, usize>,
     services: HashMap<&'c str, (usize, &'c file::Service)>,
+    rollouts: HashMap<&'c str, (usize, &'c file::Rollout)>,
     /// In the order written, for messages.
     listener_names: Vec<&'c str>,
     service_names: Vec<&'c str>,
+    rollout_names: Vec<&'c str>,
+    /// Of rollouts, guarded splits included.
+    rollouts_once: Unique,
 }
 
 impl<'c> Names<'c> {
@@ -26,8 +30,11 @@ impl<'c> Names<'c> {
         let mut names = Self {
             listeners: HashMap::new(),
             services: HashMap::new(),
+            rollouts: HashMap::new(),
             listener_names: Vec::new(),
             service_names: Vec::new(),
+            rollout_names: Vec::new(),
+            rollouts_once: Unique::new("rollout"),
         };
         let mut listeners = Unique::new("listener");
         let mut services = Unique::new("service");
@@ -52,6 +59,17 @@ impl<'c> Names<'c> {
                 names.service_names.push(&service.name);
                 services.name(&at.index(index).key("name"), &service.name, problems);
             }
+            let at = root.key("rollouts");
+            for (index, rollout) in part.file.rollouts.iter().enumerate() {
+                names
+                    .rollouts
+                    .entry(&rollout.name)
+                    .or_insert((names.rollout_names.len(), rollout));
+                names.rollout_names.push(&rollout.name);
+                names
+                    .rollouts_once
+                    .name(&at.index(index).key("name"), &rollout.name, problems);
+            }
             let at = root.key("routes");
             for (index, route) in part.file.routes.iter().enumerate() {
                 let at = at.index(index);
@@ -69,6 +87,17 @@ impl<'c> Names<'c> {
             }
         }
         names
+    }
+
+    /// Whether there is such a service, and its index.
+    pub(super) fn service_index(&self, name: &str) -> Option<usize> {
+        self.services.get(name).map(|(index, _)| *index)
+    }
+
+    /// A guarded split is a rollout with a name that nobody wrote as such.
+    pub(super) fn guarded(&mut self, at: &At<'_>, name: &str, problems: &mut Problems) {
+        let hint = "give the rule or the other rollout another name: the split's guard makes it a rollout too";
+        self.rollouts_once.once(at, name, hint, problems);
     }
 }
 
@@ -162,6 +191,26 @@ impl<'c> Check<'c> {
             &format!("there is no service {}", quoted(name)),
             name,
             "services",
+            &known,
+        );
+        None
+    }
+
+    /// The index of a written rollout, and the rollout.
+    pub(super) fn rollout_named(
+        &mut self,
+        at: &At<'_>,
+        name: &str,
+    ) -> Option<(usize, &'c file::Rollout)> {
+        if let Some(found) = self.names.rollouts.get(name) {
+            return Some(*found);
+        }
+        let known = self.names.rollout_names.clone();
+        self.unknown(
+            at,
+            &format!("there is no rollout {}", quoted(name)),
+            name,
+            "rollouts",
             &known,
         );
         None

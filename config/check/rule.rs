@@ -1,9 +1,10 @@
 //! Rules: who gets which version, and splits.
 
 use super::Check;
+use super::guarded::Ruled;
 use super::names::Unique;
 use crate::file;
-use crate::names::nearest;
+use crate::names::{list, nearest};
 use crate::problem::quoted;
 use crate::read::Part;
 use crate::source::At;
@@ -34,8 +35,12 @@ impl Check<'_> {
                 .when
                 .as_ref()
                 .map(|when| self.when(&at.key("when"), when, part));
-            let target = self.target(&at, rule, route, &name, service);
-            self.asks_for_nobody(&at, &target);
+            let ruled = Ruled {
+                route,
+                rule: &name,
+                is_named: rule.name.is_some(),
+            };
+            let target = self.target(&at, rule, &ruled, service);
             rules.push(Rule { name, when, target });
         }
         rules
@@ -45,45 +50,91 @@ impl Check<'_> {
         &mut self,
         at: &At<'_>,
         rule: &file::Rule,
-        route: &str,
-        name: &str,
+        ruled: &Ruled<'_>,
         service: Option<&file::Service>,
     ) -> Target {
-        match (&rule.to, &rule.split) {
-            (Some(version), None) => {
-                let who = format!("route {} sends to", quoted(route));
-                let found = service
-                    .and_then(|s| self.version_named(&at.key("to"), version, s, &who, false));
-                Target::To(found.unwrap_or(0))
+        let given: Vec<&str> = [
+            ("to", rule.to.is_some()),
+            ("split", rule.split.is_some()),
+            ("rollout", rule.rollout.is_some()),
+        ]
+        .iter()
+        .filter_map(|(key, is_given)| is_given.then_some(*key))
+        .collect();
+        match given.as_slice() {
+            [_] => {}
+            [] => {
+                let message = format!("rule {} does not say where to", quoted(ruled.rule));
+                let hint =
+                    "add `to:` with a version, `split:` with weights, or `rollout:` with its name";
+                self.problems.error(at, "T108", message, hint);
             }
-            (None, Some(split)) => {
-                Target::Split(self.split(&at.key("split"), split, route, name, service))
-            }
-            (Some(_), Some(_)) => {
-                let message = format!("rule {} has `to` and `split` at one time", quoted(name));
-                self.problems
-                    .key_error(&at.key("split"), "T108", message, "keep one of them");
-                Target::To(0)
-            }
-            (None, None) => {
-                let message = format!("rule {} does not say where to", quoted(name));
-                self.problems.error(
-                    at,
-                    "T108",
-                    message,
-                    "add `to:` with a version, or `split:` with weights",
+            several => {
+                let message = format!(
+                    "rule {} has {} at one time",
+                    quoted(ruled.rule),
+                    list(several, "and")
                 );
-                Target::To(0)
+                self.problems
+                    .key_error(&at.key(several[1]), "T108", message, "keep one of them");
+                return Target::To(0);
             }
         }
+        if let Some(split) = &rule.split {
+            let split_at = at.key("split");
+            let checked = self.split(&split_at, split, ruled, service);
+            self.asks_for_nobody(&split_at.key("by"), &checked.by);
+            return match &split.guard {
+                Some(guard) => self.guarded(at, split, guard, checked, ruled, service),
+                None => Target::Split(checked),
+            };
+        }
+        if let Some(rollout) = &rule.rollout {
+            return Target::Rollout(self.rollout_of(&at.key("rollout"), rollout, ruled, service));
+        }
+        let found = rule
+            .to
+            .as_ref()
+            .zip(service)
+            .and_then(|(version, service)| {
+                let who = format!("route {} sends to", quoted(ruled.route));
+                self.version_named(&at.key("to"), version, service, &who, false)
+            });
+        Target::To(found.unwrap_or(0))
+    }
+
+    /// The index of the rollout that a rule names; it is one of the route's service.
+    fn rollout_of(
+        &mut self,
+        at: &At<'_>,
+        name: &str,
+        ruled: &Ruled<'_>,
+        service: Option<&file::Service>,
+    ) -> usize {
+        let Some((index, rollout)) = self.rollout_named(at, name) else {
+            return 0;
+        };
+        if let Some(service) = service.filter(|service| service.name != rollout.service)
+            && self.names.service_index(&rollout.service).is_some()
+        {
+            let message = format!(
+                "route {} is for service {}, and rollout {} for service {}",
+                quoted(ruled.route),
+                quoted(&service.name),
+                quoted(name),
+                quoted(&rollout.service)
+            );
+            let hint = "name a rollout of the route's service, or write one for it";
+            self.problems.error(at, "T207", message, hint);
+        }
+        index
     }
 
     fn split(
         &mut self,
         at: &At<'_>,
         written: &file::Split,
-        route: &str,
-        rule: &str,
+        ruled: &Ruled<'_>,
         service: Option<&file::Service>,
     ) -> Split {
         let weights_at = at.key("weights");
@@ -96,7 +147,7 @@ impl Check<'_> {
                 .zip(share)
                 .map(|(sum, share)| sum + u64::from(share.parts()));
             let Some(service) = service else { continue };
-            let who = format!("route {} splits over", quoted(route));
+            let who = format!("route {} splits over", quoted(ruled.route));
             if let (Some(index), Some(share)) =
                 (self.version_named(&at, version, service, &who, true), share)
             {
@@ -118,12 +169,15 @@ impl Check<'_> {
         }
         Split {
             by: self.split_by(&at.key("by"), written.by.as_deref()),
-            salt: self.salt(&at.key("salt"), written.salt.as_deref(), route, rule),
+            salt: self.salt(&at.key("salt"), written.salt.as_deref(), || {
+                format!("{}.{}", ruled.route, ruled.rule)
+            }),
             weights,
         }
     }
 
-    fn split_by(&mut self, at: &At<'_>, written: Option<&str>) -> SplitBy {
+    /// What gives a request its slot, in a split and in a rollout.
+    pub(super) fn split_by(&mut self, at: &At<'_>, written: Option<&str>) -> SplitBy {
         const WORDS: [&str; 3] = ["user", "random", "client_address"];
         match written {
             None if self.has_identity => SplitBy::User,
@@ -146,9 +200,14 @@ impl Check<'_> {
         }
     }
 
-    fn salt(&mut self, at: &At<'_>, written: Option<&str>, route: &str, rule: &str) -> String {
+    pub(super) fn salt(
+        &mut self,
+        at: &At<'_>,
+        written: Option<&str>,
+        default: impl FnOnce() -> String,
+    ) -> String {
         let Some(salt) = written else {
-            return format!("{route}.{rule}");
+            return default();
         };
         if salt.is_empty() || salt.len() > LONGEST_SALT {
             let message = format!(

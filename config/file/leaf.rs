@@ -57,3 +57,23 @@ leaf!(
     /// A path, relative to the file that names it.
     PathText, "a path", "./file"
 );
+leaf!(
+    /// `5%` or `by_endpoints`.
+    WeightText, "a share in percent, in steps of 0.001 %, or `by_endpoints`", "5%"
+);
+leaf!(
+    /// `09:30`.
+    ClockText, "a time of the day", "09:30"
+);
+leaf!(
+    /// `2026-09-30T00:00`.
+    MomentText, "a day and a time", "2026-09-30T00:00"
+);
+leaf!(
+    /// `Europe/Berlin`.
+    ZoneText, "a time zone of the IANA database", "Europe/Berlin"
+);
+leaf!(
+    /// `http://127.0.0.1:7000/gate`.
+    UrlText, "an address that begins with http://", "http://127.0.0.1:7000/gate"
+);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DurationOrNone, NetworkText, PathText, ShareText};
+use super::{DurationOrNone, Guard, NetworkText, PathText, ShareText};
 
 /// Which requests go where: exactly one of `service`, `redirect` and `respond`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -86,7 +86,7 @@ pub(crate) struct Retry {
     pub(crate) budget: Option<ShareText>,
 }
 
-/// Who gets which version: exactly one of `to` and `split`.
+/// Who gets which version: exactly one of `to`, `split` and `rollout`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
@@ -98,6 +98,8 @@ pub(crate) struct Rule {
     pub(crate) to: Option<String>,
     /// They are shared out among versions.
     pub(crate) split: Option<Split>,
+    /// They are shared out by the weight that this rollout has at present.
+    pub(crate) rollout: Option<String>,
 }
 
 /// Shares of versions.
@@ -111,6 +113,9 @@ pub(crate) struct Split {
     pub(crate) salt: Option<String>,
     /// The share of each version; 100 % together.
     pub(crate) weights: BTreeMap<String, ShareText>,
+    /// What sends its one candidate back to stable: the split is then a rollout of one weight, named `<route>.<rule>`,
+    /// and the rule needs a name.
+    pub(crate) guard: Option<Guard>,
 }
 
 /// A condition; every key that is given must hold.

@@ -251,3 +251,28 @@ fn a_file_that_is_not_there_cannot_be_loaded() {
     let error = load(Path::new("/nowhere/tidegate.yaml")).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }
+
+#[test]
+fn rollouts_stand_in_any_file_and_have_one_name_in_all_of_them() {
+    let main = MAIN.replace(
+        "[{ name: v1, endpoints: [\"127.0.0.1:3001\"] }]",
+        "[{ name: v1, endpoints: [\"127.0.0.1:3001\"] }, { name: v2, endpoints: [\"127.0.0.1:3002\"] }]",
+    );
+    let rollout = b"rollouts: [{ name: r, service: app, candidate: v2, bake: 1m, stages: [{ weight: 5% }] }]\n";
+    let route = b"routes: [{ service: app, rules: [{ rollout: r }] }]\n";
+    let (_folder, fine) = loaded(&[
+        ("tidegate.yaml", main.as_bytes()),
+        ("routes.d/a.yaml", route),
+        ("routes.d/b.yaml", rollout),
+    ]);
+    assert_eq!(fine.problems, []);
+    assert_eq!(fine.config.unwrap().rollouts[0].name, "r");
+    let (folder, twice) = loaded(&[
+        ("tidegate.yaml", main.as_bytes()),
+        ("routes.d/a.yaml", route),
+        ("routes.d/b.yaml", rollout),
+        ("routes.d/c.yaml", rollout),
+    ]);
+    assert_eq!(told(folder.path(), &twice), ["routes.d/c.yaml:1 T202"]);
+    assert!(twice.problems[0].message.contains("routes.d/b.yaml:1"));
+}

@@ -110,6 +110,7 @@ fn write(folder: &Path, file: &str) {
 
 async fn bind(folder: &Path) -> Result<Bound, StartError> {
     App::bind(Options {
+        state_dir: None,
         config: folder.join("tidegate.yaml"),
     })
     .await
@@ -336,6 +337,13 @@ async fn what_needs_a_restart_is_told_and_the_rest_is_in_force() {
             "{problem}"
         );
     }
+    let moved = FILE.replace("workers: 1,", "workers: 1, state_dir: ./elsewhere,");
+    let said = app.reload(&moved).await;
+    assert_eq!(
+        said.json["problems"][0]["path"], "runtime.state_dir",
+        "{}",
+        said.text
+    );
     let back = app.reload(FILE).await;
     assert_eq!(
         back.json["problems"],

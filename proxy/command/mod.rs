@@ -4,20 +4,35 @@
 //! - [`check`]: is this file right?
 //! - [`explain`]: where would this request go?
 //! - [`status`]: how does a running one stand?
+//! - [`history`], [`events`]: what became of its rollouts, and what happens now
+//! - [`rollout`]: orders to one of them
+//! - [`plan`]: how long will its stages need?
+//! - [`replay`]: were recorded decisions right?
 //! - [`schema`], [`completions`]: for editors and shells
-//! - [`client`]: how a command talks to a running one
+//! - [`client`], [`event_stream`]: how a command talks to a running one
+//! - [`rollouts`], [`words`]: what it answers, for people
 //! - [`output`], [`logs`]: where words go
+//! - [`table`]: rows and columns for a terminal
 
 pub mod check;
 pub mod client;
 pub mod completions;
 pub mod demo;
+pub mod event_stream;
+pub mod events;
 pub mod explain;
+pub mod history;
 pub mod logs;
 pub mod output;
+pub mod plan;
+pub mod replay;
+pub mod rollout;
+pub mod rollouts;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod table;
+pub mod words;
 
 use std::process::ExitCode;
 

@@ -26,10 +26,19 @@ pub fn colours(stream: &impl IsTerminal) -> bool {
 /// # Errors
 /// Where it cannot be written; not where the reader has had enough.
 pub fn print(text: &str) -> io::Result<()> {
+    print_on(text).map(|_| ())
+}
+
+/// Writes a piece of a longer answer to standard output, and says whether somebody still reads.
+///
+/// # Errors
+/// Where it cannot be written; not where the reader has had enough.
+pub fn print_on(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(gone) if gone.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(gone) if gone.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,14 +1,14 @@
-//! `tidegate status`: one screen about a running one.
+//! `tidegate status`: one screen about a running one: its rollouts, its file, who answers.
 
 use std::fmt::Write as _;
 use std::io;
 
-use http::Method;
 use serde_json::Value;
 
-use super::Exit;
-use super::client::{Admin, NoAnswer};
+use super::client::Admin;
 use super::output::{self, Format};
+use super::words::{count, list, word};
+use super::{Exit, rollouts, table};
 
 /// The arguments of `tidegate status`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,7 @@ use super::output::{self, Format};
   tidegate status
   tidegate status --admin http://10.0.0.7:9900 --token-file ~/.tidegate-token
   tidegate status --format json | jq '.config.ok'
+  tidegate status --format json | jq -r '.rollouts[] | \"\\(.name) \\(.phase) \\(.weight)\"'
 
 Exit: 0 with an answer, 1 where it is refused, 2 where nobody answers.")]
 pub struct Status {
@@ -32,32 +33,34 @@ impl Status {
     /// # Errors
     /// Where standard output cannot be written.
     pub fn run(&self) -> anyhow::Result<Exit> {
-        let status = match self.admin.ask(Method::GET, "/api/v1/status") {
+        let status = match self.admin.get("/api/v1/status") {
             Ok(status) => status,
             Err(error) => {
                 output::complain(&error);
-                return Ok(exit(&error));
+                return Ok(error.exit());
             }
         };
+        let out = io::stdout();
         output::print(&match self.format {
             Format::Json => serde_json::to_string_pretty(&status)? + "\n",
-            Format::Text => screen(&status, output::colours(&io::stdout())),
+            Format::Text => screen(&status, table::width(&out), output::colours(&out)),
         })?;
         Ok(Exit::FINE)
     }
 }
 
-fn exit(error: &NoAnswer) -> Exit {
-    match error {
-        NoAnswer::Refused { .. } => Exit::NO,
-        NoAnswer::Url { .. } | NoAnswer::Token { .. } | NoAnswer::Unreachable { .. } => {
-            Exit::CANNOT
-        }
+/// The status as people read it.
+fn screen(status: &Value, room: Option<usize>, colour: bool) -> String {
+    let mut text = rollouts::screen(list(&status["rollouts"]), room, colour);
+    if !text.is_empty() {
+        text.push('\n');
     }
+    text.push_str(&process(status, colour));
+    text
 }
 
-/// The status as people read it.
-fn screen(status: &Value, colour: bool) -> String {
+/// All but the rollouts.
+fn process(status: &Value, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
         if colour {
             format!("\x1b[{code}m{text}\x1b[0m")
@@ -74,7 +77,7 @@ fn screen(status: &Value, colour: bool) -> String {
         word(&status["version"]),
         word(&status["phase"]),
         word(&status["started_at"]),
-        status["workers"],
+        word(&status["workers"]),
     );
     let state = if config["ok"] == true {
         paint("32", "in force")
@@ -85,14 +88,14 @@ fn screen(status: &Value, colour: bool) -> String {
     let _ = writeln!(
         text,
         "revision {} since {}",
-        status["revision"],
+        word(&status["revision"]),
         word(&config["loaded_at"])
     );
     for problem in list(&config["problems"]) {
         let place = match problem["line"].as_u64() {
             // The file as a whole.
             Some(0) | None => String::new(),
-            Some(line) => format!(":{line}:{}", problem["column"]),
+            Some(line) => format!(":{line}:{}", word(&problem["column"])),
         };
         let _ = writeln!(
             text,
@@ -137,8 +140,8 @@ fn line(version: &Value, paint: &dyn Fn(&str, &str) -> String) -> String {
     let name = format!("{}{stable}", word(&version["name"]));
     let mut line = format!(
         "{name:<24} {} requests, {} failures, endpoints {} of {} healthy",
-        version["requests"],
-        version["failures"],
+        count(&version["requests"]),
+        count(&version["failures"]),
         endpoints.len() - down.len(),
         endpoints.len(),
     );
@@ -146,14 +149,6 @@ fn line(version: &Value, paint: &dyn Fn(&str, &str) -> String) -> String {
         line.push_str(&paint("31", &format!(" (down: {})", down.join(", "))));
     }
     line
-}
-
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
@@ -169,6 +164,7 @@ mod tests {
             "config": { "ok": false, "file": "gate.yaml", "loaded_at": "2026-01-02T03:04:05.678Z", "problems": [
                 { "code": "T201", "severity": "error", "file": "gate.yaml", "line": 14, "column": 9, "message": "no v3" },
             ] },
+            "rollouts": [{ "name": "app-v2", "phase": "holding", "reason": "holds at 5 %" }],
             "listeners": [{ "name": "in", "address": "127.0.0.1:8080" }],
             "services": [{ "name": "app", "versions": [
                 { "name": "v1", "stable": true, "requests": 9, "failures": 0,
@@ -177,7 +173,7 @@ mod tests {
                   "endpoints": [{ "address": "127.0.0.1:2", "healthy": false }] },
             ] }],
         });
-        let shown = screen(&status, false);
+        let shown = screen(&status, None, false);
         for promised in [
             "file gate.yaml: REFUSED",
             "gate.yaml:14:9: error[T201]: no v3",
@@ -187,6 +183,11 @@ mod tests {
         ] {
             assert!(shown.contains(promised), "{promised:?} is not in\n{shown}");
         }
+        assert!(
+            shown.starts_with("rollout  candidate")
+                && shown.contains("\n  holds at 5 %\n\ntidegate 0.1.0"),
+            "rollouts come first:\n{shown}"
+        );
         assert!(!shown.contains('\x1b'), "no colours where nobody sees them");
     }
 }

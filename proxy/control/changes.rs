@@ -14,6 +14,7 @@ pub struct Changes {
     listeners: Tally,
     services: Tally,
     routes: Tally,
+    rollouts: Tally,
     /// `app.everyone v2 10 % → 25 %`
     weights: Vec<String>,
     /// Sections that differ and have no names inside: `geo`, `access_log`, …
@@ -50,6 +51,15 @@ impl Changes {
                 |route| &route.name,
                 |was, is| {
                     unplaced(was) == unplaced(is) && place_names(old, was) == place_names(new, is)
+                },
+            ),
+            rollouts: Tally::of(
+                &old.rollouts,
+                &new.rollouts,
+                |rollout| &rollout.name,
+                |was, is| {
+                    unplaced_rollout(was) == unplaced_rollout(is)
+                        && versions_of(old, was) == versions_of(new, is)
                 },
             ),
             weights: weights(old, new),
@@ -95,6 +105,7 @@ impl fmt::Display for Changes {
             ("listeners", self.listeners),
             ("services", self.services),
             ("routes", self.routes),
+            ("rollouts", self.rollouts),
         ] {
             if !tally.is_nothing() {
                 parts.push(format!(
@@ -138,12 +149,27 @@ fn unplaced(route: &config::Route) -> config::Route {
     if let config::Action::Forward(forward) = &mut route.action {
         forward.service = 0;
         for rule in &mut forward.rules {
-            if let config::Target::To(version) = &mut rule.target {
-                *version = 0;
+            if let config::Target::To(place) | config::Target::Rollout(place) = &mut rule.target {
+                *place = 0;
             }
         }
     }
     route
+}
+
+/// A rollout without its numbers.
+fn unplaced_rollout(rollout: &config::Rollout) -> config::Rollout {
+    config::Rollout {
+        service: 0,
+        candidate: 0,
+        ..rollout.clone()
+    }
+}
+
+/// The names behind the numbers in a rollout.
+fn versions_of<'a>(config: &'a config::Config, rollout: &config::Rollout) -> (&'a str, &'a str) {
+    let service = &config.services[rollout.service];
+    (&service.name, &service.versions[rollout.candidate].name)
 }
 
 /// The names behind the numbers in a route.
@@ -181,9 +207,10 @@ fn weights(old: &config::Config, new: &config::Config) -> Vec<String> {
         .collect()
 }
 
-/// `route.rule`, version, weight, whether it is the service's stable one.
+/// `route.rule`, version, weight, whether it is the service's stable one. Of a rollout by stages none: its weight is not
+/// the file's.
 fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config::Share, bool)> {
-    config.routes.iter().flat_map(move |route| {
+    let plain = config.routes.iter().flat_map(move |route| {
         let forward = match &route.action {
             config::Action::Forward(forward) => Some(forward),
             config::Action::Redirect(_) | config::Action::Respond(_) => None,
@@ -191,38 +218,31 @@ fn splits(config: &config::Config) -> impl Iterator<Item = (String, &str, config
         forward.into_iter().flat_map(move |forward| {
             let service = &config.services[forward.service];
             forward.rules.iter().flat_map(move |rule| {
-                let weights = match &rule.target {
-                    config::Target::To(_) => Vec::new(),
-                    config::Target::Split(split) => split.weights.clone(),
-                    config::Target::Rollout(rollout) => {
-                        written_weights(&config.rollouts[*rollout], service)
-                    }
+                let weights: &[config::Share] = match &rule.target {
+                    config::Target::Split(split) => &split.weights,
+                    config::Target::To(_) | config::Target::Rollout(_) => &[],
                 };
-                weights.into_iter().zip(&service.versions).enumerate().map(
+                weights.iter().zip(&service.versions).enumerate().map(
                     move |(at, (weight, version))| {
                         (
                             format!("{}.{}", route.name, rule.name),
                             version.name.as_str(),
-                            weight,
+                            *weight,
                             at == service.stable,
                         )
                     },
                 )
             })
         })
-    })
-}
-
-/// The weights of a guarded split, by version; none where stages decide, since those are not the file's alone.
-fn written_weights(rollout: &config::Rollout, service: &config::Service) -> Vec<config::Share> {
-    let config::Plan::Split(weight) = &rollout.plan else {
-        return Vec::new();
-    };
-    let mut weights = vec![config::Share::ZERO; service.versions.len()];
-    weights[rollout.candidate] = *weight;
-    let left = config::Share::FULL.parts() - weight.parts();
-    weights[service.stable] = config::Share::from_parts(left).unwrap_or_default();
-    weights
+    });
+    let guarded = config.rollouts.iter().filter_map(|rollout| {
+        let (_, candidate) = versions_of(config, rollout);
+        match rollout.plan {
+            config::Plan::Split(weight) => Some((rollout.name.clone(), candidate, weight, false)),
+            config::Plan::Stages(_) => None,
+        }
+    });
+    plain.chain(guarded)
 }
 
 #[cfg(test)]
@@ -270,6 +290,45 @@ routes:
             .replace("127.0.0.1:8080", "127.0.0.1:8081")
             .replace("127.0.0.1:2", "127.0.0.1:3");
         assert_eq!(told(FILE, &moved), "listeners +0 ~1 −0, services +0 ~1 −0");
+    }
+
+    #[test]
+    fn a_guarded_split_is_told_as_a_split_and_as_a_rollout() {
+        let guarded = FILE.replace("v2: 10% }", "v2: 10% }, guard: {}");
+        let raised = guarded.replace("v1: 90%, v2: 10%", "v1: 75%, v2: 25%");
+        assert_eq!(told(FILE, &guarded), "routes +0 ~1 −0, rollouts +1 ~0 −0");
+        assert_eq!(
+            told(&guarded, &raised),
+            "rollouts +0 ~1 −0, app.everyone v2 10% → 25%"
+        );
+        let strict = guarded.replace("guard: {}", "guard: { consecutive_failures: 9 }");
+        assert_eq!(told(&guarded, &strict), "rollouts +0 ~1 −0");
+    }
+
+    #[test]
+    fn a_rollout_is_told_by_its_name_wherever_it_stands() {
+        let rollout = |name: &str, weight: &str| {
+            format!(
+                "  - {{ name: {name}, service: app, candidate: v2, stages: [{{ weight: {weight} }}] }}\n"
+            )
+        };
+        let one = format!("{FILE}rollouts:\n{}", rollout("a", "5%"));
+        let two = format!(
+            "{FILE}rollouts:\n{}{}",
+            rollout("b", "5%"),
+            rollout("a", "5%")
+        );
+        assert_eq!(told(&one, &two), "rollouts +1 ~0 −0");
+        let other = format!("{FILE}rollouts:\n{}", rollout("a", "6%"));
+        assert_eq!(told(&one, &other), "rollouts +0 ~1 −0");
+        assert_eq!(told(&one, FILE), "rollouts +0 ~0 −1");
+        let named = two.replace("split: { weights: { v1: 90%, v2: 10% } }", "rollout: a");
+        let moved = named.replace(&rollout("b", "5%"), "");
+        assert_eq!(
+            told(&named, &moved),
+            "rollouts +0 ~0 −1",
+            "its route is the same"
+        );
     }
 
     #[test]

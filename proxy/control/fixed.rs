@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegate_config::{Config, Problem, Severity};
 
@@ -11,14 +11,16 @@ use tidegate_config::{Config, Problem, Severity};
 pub struct Fixed {
     workers: Option<NonZeroUsize>,
     admin: SocketAddr,
+    state_dir: Option<PathBuf>,
 }
 
 impl Fixed {
     /// As the process starts.
-    pub const fn of(config: &Config) -> Self {
+    pub fn of(config: &Config) -> Self {
         Self {
             workers: config.runtime.workers,
             admin: config.admin.address,
+            state_dir: config.runtime.state_dir.clone(),
         }
     }
 
@@ -29,7 +31,15 @@ impl Fixed {
         let workers = |count: Option<NonZeroUsize>| {
             count.map_or("auto".to_owned(), |count| count.to_string())
         };
+        let folder = |folder: Option<PathBuf>| {
+            folder.map_or("not written".to_owned(), |path| path.display().to_string())
+        };
         [
+            (
+                "runtime.state_dir",
+                folder(self.state_dir.clone()),
+                folder(wanted.state_dir.clone()),
+            ),
             (
                 "runtime.workers",
                 workers(self.workers),

@@ -32,7 +32,7 @@ pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog};
 pub use arm::Arm;
 pub use ids::{ListenerId, RolloutId, RouteId, VersionId};
 pub use ledger::Ledger;
-pub use metrics::{EndpointHealth, Metrics};
+pub use metrics::{EndpointHealth, Metrics, PHASES, RolloutState};
 pub use observed::Recorder;
 pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
 pub use reason::Reason;

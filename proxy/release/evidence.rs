@@ -74,6 +74,7 @@ mod comparison; // one metric of one rollout
 mod event; // one unit that failed
 mod fresh; // the window that must agree
 pub mod material; // is the difference worth a rollback?
+pub mod outlook; // what a comparison can be expected to need
 pub mod pace; // which time is slow
 mod reading; // what a test says, in numbers
 mod units; // who has failed already

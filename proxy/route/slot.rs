@@ -56,12 +56,12 @@ pub fn slot(key: &[u8], salt: Salt) -> u32 {
 }
 
 /// What a key's slot is made of: even over all 64 bits, and different under every salt.
-pub(super) fn hash(key: &[u8], salt: Salt) -> u64 {
+pub fn hash(key: &[u8], salt: Salt) -> u64 {
     xxh3_64_with_seed(key, salt.0)
 }
 
 /// The slot of a number that is even over all 64 bits: a hash, or chance.
-pub(super) fn spread(number: u64) -> u32 {
+pub fn spread(number: u64) -> u32 {
     // The upper half of the product is below PARTS; a remainder would favour low slots, and is slower.
     ((u128::from(number) * u128::from(PARTS)) >> 64) as u32
 }
