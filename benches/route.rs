@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
-use tidegate::route::{Caller, Regions, Table};
+use tidegate::route::{Caller, Lot, Regions, Table};
 use tidegate_config::*;
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
@@ -140,7 +140,7 @@ fn bench(
             };
             let mut chance = || 1;
             group.bench_function(BenchmarkId::new(name, count), |b| {
-                b.iter(|| table.decide(black_box(&caller), &mut chance));
+                b.iter(|| table.decide(black_box(&caller), &[] as &[Lot], &mut chance));
             });
         }
     }
@@ -343,7 +343,7 @@ fn regions(criterion: &mut Criterion) {
     };
     let mut chance = || 1;
     criterion.bench_function("route/region_from_database", |b| {
-        b.iter(|| table.decide(black_box(&caller), &mut chance))
+        b.iter(|| table.decide(black_box(&caller), &[] as &[Lot], &mut chance))
     });
 }
 

@@ -1,5 +1,5 @@
 //! What it costs to count one exchange: alone, beside a second worker that counts the same version as fast as it can,
-//! and while control reads the totals.
+//! and while control reads the totals; and what a rollout adds.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate::record::{Ledger, Outcome, Series};
+use tidegate::record::{Arm, Assignment, Ended, Ledger, Measure, Outcome, Series, VersionId};
+use tidegate_config::Share;
+use tidegate_config::plan::{Failures, Guard};
 
 /// Two services of two versions behind four routes, answered with three statuses: what a small gateway counts.
 fn exchanges(ledger: &Ledger) -> Vec<(Series, Outcome)> {
@@ -80,9 +82,56 @@ fn settle(c: &mut Criterion) {
     );
 }
 
+/// What a success of a rollout's request costs beside that.
+fn weigh(c: &mut Criterion) {
+    let ledger = Ledger::new(1);
+    let rollout = ledger.rollout("shop-v2");
+    let guard = Guard {
+        failures: Failures::default(),
+        error_rate: None,
+        latency: None,
+        consecutive_failures: None,
+        compare: None,
+        metrics: Vec::new(),
+    };
+    let measure = Measure::new(&guard, ledger.slow_bound(rollout));
+    ledger.slow_bound(rollout).set(Some(Duration::from_secs(1)));
+    let worker = ledger.worker(0);
+    let assignments: Vec<_> = (0..64u64)
+        .map(|i| Assignment {
+            rollout,
+            attempt: 1,
+            revision: 1,
+            arm: if i % 10 == 0 {
+                Arm::Candidate
+            } else {
+                Arm::Stable
+            },
+            version: VersionId::NONE,
+            unit: (i % 2 == 0).then_some(i.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            slot: 0,
+            candidate: Share::FIFTH,
+            stable: Share::HALF,
+            cohorts: 0,
+        })
+        .collect();
+    let ended = Ended {
+        outcome: Outcome::answered(200, Duration::from_micros(777)),
+        grpc: None,
+        fallback: false,
+    };
+    let mut next = assignments.iter().cycle();
+    c.bench_function("weigh/a success", |b| {
+        b.iter(|| {
+            let assignment = next.next().expect("a cycle has no end");
+            worker.weigh(black_box(assignment), &measure, black_box(&ended));
+        });
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = settle
+    targets = settle, weigh
 }
 criterion_main!(benches);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_config::{self as config, Config, Loaded, Problem, Watch};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -18,14 +19,19 @@ use crate::control::admin::api::{Api, Parts};
 use crate::control::admin::server::{Door, Server};
 use crate::control::compile::compile;
 use crate::control::controller::{self, Accepted, Controller, Doors, ORDERS_WAITING, Order};
+use crate::control::decisions::Decisions;
 use crate::control::fixed::Fixed;
+use crate::control::journal::{Journal, OpenError, Restored};
 use crate::control::machine::{self, CannotBind};
+use crate::control::releases::{self, Judge, Releases};
 use crate::control::standing::{FileState, Phase, Standing};
 use crate::listen::{BindFailure, Workers, workers};
 use crate::record::{AccessLog, Ledger, Metrics};
 use crate::snapshot::Live;
 use crate::upstream::probe::Probes;
 
+/// The longest that the end waits for the journal.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The longest that the end waits for the access log's last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -34,6 +40,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The file.
     pub config: PathBuf,
+    /// Where rollouts are remembered, whatever the file says.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Something that the world outside wants of the process.
@@ -77,6 +85,12 @@ pub enum StartError {
     /// An address or a file that it names cannot be had.
     #[error("an address cannot be bound, or a log not opened")]
     Machine(Vec<Problem>),
+    /// Rollouts have nowhere to be remembered.
+    #[error(
+        "{0}; the file guards {1}, and what is rolled back must stay so: give a directory that can be written, by --state-dir or \
+         runtime.state_dir"
+    )]
+    State(#[source] OpenError, String),
     /// The system gives no threads.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] io::Error),
@@ -95,6 +109,7 @@ pub struct Bound {
     /// Where probes are answered, where the file names an extra address.
     pub probes_address: Option<SocketAddr>,
     controller: Controller<WorkerDoors>,
+    judge: Judge,
     orders: mpsc::Sender<Order>,
     waiting: mpsc::Receiver<Order>,
     fallen: watch::Receiver<bool>,
@@ -107,7 +122,7 @@ impl App {
     /// # Errors
     /// Where the process cannot do what the file says; then nothing is left behind.
     pub async fn bind(options: Options) -> Result<Bound, StartError> {
-        let file = options.config;
+        let (file, options_state) = (options.config, options.state_dir);
         let (config, read) = load(&file)?;
         let count = config.runtime.workers.unwrap_or_else(cores);
         let ledger = Ledger::new(count.get());
@@ -119,6 +134,21 @@ impl App {
         let regions = machine::open_regions(&config, &file)
             .map_err(|problem| StartError::Problems(vec![read.place(*problem)]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
+        // Weights are those of the journal before anybody can ask for a page.
+        let (journal, restored, decisions) = open_journal(&options_state, &file, &config)?;
+        let releases = Releases::open(
+            releases::Parts {
+                live: live.clone(),
+                ledger: Arc::clone(&ledger),
+                metrics: Arc::clone(&metrics),
+                journal,
+                decisions,
+                runtime: Handle::current(),
+            },
+            restored,
+        );
+        let incidents = ledger.incidents().expect("the ledger is new");
+        let judge = Judge::start(releases.clone(), incidents).map_err(StartError::Threads)?;
         let access_log =
             Arc::new(AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?);
         let opened = access_log.reconfigure(config.access_log.as_ref());
@@ -142,6 +172,7 @@ impl App {
             ledger: Arc::clone(&ledger),
             metrics: Arc::clone(&metrics),
             standing: Arc::clone(&standing),
+            releases: releases.clone(),
             orders: orders.clone(),
             bound: admin_address,
             workers: count.get(),
@@ -166,6 +197,7 @@ impl App {
         let controller = Controller {
             watch: Watch::start(&file, &read),
             live,
+            releases,
             ledger,
             metrics,
             standing,
@@ -185,6 +217,7 @@ impl App {
             admin_address,
             probes_address,
             controller,
+            judge,
             orders,
             waiting,
             fallen,
@@ -228,6 +261,7 @@ impl Bound {
             live,
             standing,
             access_log,
+            releases,
             doors: WorkerDoors(mut workers),
             ..
         } = self.controller;
@@ -272,6 +306,9 @@ impl Bound {
             }
         }
         workers.stop().await;
+        // The last requests are judged too.
+        drop(self.judge);
+        releases.close(LAST_WORDS);
         if !access_log.flush(LAST_LINES) {
             tracing::warn!(
                 "the access log's last lines could not be written within {LAST_LINES:?}"
@@ -340,6 +377,37 @@ fn bind_admin(config: &Config, file: &Path) -> Result<(Door, Option<Door>), Box<
             .map_err(|error| Box::new(machine::cannot_bind_probes(file, address, &error)))
     });
     Ok((admin, probes.transpose()?))
+}
+
+/// Where rollouts are remembered: `asked`, else what the file says, else `state` beside the file. Where nothing is guarded it
+/// may be missing.
+fn open_journal(
+    asked: &Option<PathBuf>,
+    file: &Path,
+    config: &Config,
+) -> Result<(Option<Journal>, Restored, Option<Decisions>), StartError> {
+    let beside = || file.parent().unwrap_or(Path::new("")).join("state");
+    let dir = asked
+        .clone()
+        .or_else(|| config.runtime.state_dir.clone())
+        .unwrap_or_else(beside);
+    match Journal::open(&dir) {
+        Ok((journal, restored)) => {
+            let decisions = Decisions::start(&dir).map_err(StartError::Threads)?;
+            Ok((Some(journal), restored, Some(decisions)))
+        }
+        Err(error) if config.rollouts.is_empty() => {
+            tracing::warn!("{error}; nothing is guarded, so nothing needs to be remembered yet");
+            Ok((None, Restored::default(), None))
+        }
+        Err(error) => {
+            let names = config.rollouts.iter().map(|rollout| rollout.name.as_str());
+            Err(StartError::State(
+                error,
+                names.collect::<Vec<_>>().join(", "),
+            ))
+        }
+    }
 }
 
 /// All listeners, or none and no workers.

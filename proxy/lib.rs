@@ -44,6 +44,9 @@
 //! happens whole or not at all. [`control::compile`] keeps the `Arc` of every version that stayed the same: its pools,
 //! warm connections, health and counts stay with it. No socket is touched that the edit does not name.
 //!
+//! A shift of a rollout is less: the same snapshot with other [`snapshot::InForce`]s, which hold how many are on each
+//! candidate. The table, the versions and every worker's pools stay the very same.
+//!
 //! # Two crossings
 //!
 //! Between the request path and control there is one way down and one way up. Down: [`snapshot::Live`], one `ArcSwap`

@@ -5,6 +5,7 @@
 //! same snapshot with this worker's own connection pools beside it.
 
 pub mod edits;
+mod in_force;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -20,22 +21,25 @@ use crate::record::RouteId;
 use crate::route::Table;
 use crate::upstream::{Balancer, Pools, Version};
 use edits::Edits;
+pub use in_force::InForce;
 
-/// All that the proxy knows at one moment.
-#[derive(Debug)]
+/// All that the proxy knows at one moment. A clone shares everything: a shift is a clone with other [`InForce`]s.
+#[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Counts published snapshots, from 1.
+    /// Counts edits, from 1. A shift is none.
     pub revision: u64,
     /// What the operator wrote.
     pub config: Arc<Config>,
     /// Which version answers whom.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The versions of each service, both in the order of the configuration.
-    pub services: Vec<Vec<Arc<Version>>>,
+    pub services: Arc<[Vec<Arc<Version>>]>,
     /// What the request path needs of each route beside the table.
-    pub routes: Vec<Route>,
+    pub routes: Arc<[Route]>,
     /// What the request path needs of each listener beside the table.
-    pub listeners: Vec<Listener>,
+    pub listeners: Arc<[Listener]>,
+    /// Where each rollout stands, in the order of `config.rollouts`.
+    pub rollouts: Arc<[InForce]>,
 }
 
 /// What is done with the headers of a route's requests, and what it is counted under.
@@ -91,6 +95,15 @@ impl ListenerKey {
 }
 
 impl Snapshot {
+    /// The same but for where the rollouts stand: one for each of `config.rollouts`.
+    #[must_use]
+    pub fn with_rollouts(&self, rollouts: impl Into<Arc<[InForce]>>) -> Self {
+        Self {
+            rollouts: rollouts.into(),
+            ..self.clone()
+        }
+    }
+
     /// The listener that a socket was opened for; `None` once an edit has removed it.
     pub fn listener_of(&self, key: &ListenerKey) -> Option<usize> {
         self.config.listeners.iter().position(|l| key.is_of(l))
@@ -150,7 +163,7 @@ impl Live {
 pub struct View {
     /// The snapshot.
     pub snapshot: Arc<Snapshot>,
-    balancers: Vec<Vec<Rc<Balancer>>>,
+    balancers: Rc<[Vec<Rc<Balancer>>]>,
 }
 
 impl View {
@@ -160,6 +173,14 @@ impl View {
     }
 
     fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, pools: &Pools) -> Self {
+        // After a shift the versions are the very same, and so is all that belongs to them.
+        if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.snapshot.services, &snapshot.services))
+        {
+            return Self {
+                snapshot,
+                balancers: old.balancers.clone(),
+            };
+        }
         let known = old.map(|old| {
             let versions = old.snapshot.services.iter().flatten().map(Arc::as_ptr);
             let balancers = old.balancers.iter().flatten();
@@ -219,10 +240,13 @@ impl Viewer {
         let mut view = self.view.borrow_mut();
         if !Arc::ptr_eq(current, &view.snapshot) {
             let next = Rc::new(View::new(current.clone(), Some(&view), &self.pools));
-            let stay = next.snapshot.endpoints();
-            let end = Instant::now() + next.snapshot.config.runtime.drain.max;
-            self.pools.retain(|endpoint| stay.contains(&endpoint), end);
-            self.part(&view, &next.snapshot, end);
+            let is_shift = Arc::ptr_eq(&view.snapshot.config, &next.snapshot.config);
+            if !is_shift {
+                let stay = next.snapshot.endpoints();
+                let end = Instant::now() + next.snapshot.config.runtime.drain.max;
+                self.pools.retain(|endpoint| stay.contains(&endpoint), end);
+                self.part(&view, &next.snapshot, end);
+            }
             *view = next;
         }
         view.clone()
@@ -283,10 +307,11 @@ mod tests {
         );
         Snapshot {
             revision,
-            table: Table::compile(&config, None),
-            services: Vec::new(),
-            routes: Vec::new(),
-            listeners: Vec::new(),
+            table: Arc::new(Table::compile(&config, None)),
+            services: Arc::default(),
+            routes: Arc::default(),
+            listeners: Arc::default(),
+            rollouts: Arc::default(),
             config,
         }
     }
@@ -317,5 +342,19 @@ mod tests {
         assert_eq!(seen(), None);
         live.publish(of(5, &[one, two]));
         assert_eq!(seen(), Some((5, 1)), "back again");
+    }
+
+    #[test]
+    fn a_shift_shares_all_but_where_the_rollouts_stand() {
+        let live = Live::new(of(1, &["127.0.0.1:80"]));
+        let ledger = Ledger::new(1);
+        let viewer = Viewer::new(&live, Rc::new(Pools::new(ledger.worker(0))));
+        let before = viewer.view();
+        live.publish(before.snapshot.with_rollouts([]));
+        let after = viewer.view();
+        assert!(!Arc::ptr_eq(&before.snapshot, &after.snapshot));
+        assert!(Arc::ptr_eq(&before.snapshot.table, &after.snapshot.table));
+        assert!(Rc::ptr_eq(&before.balancers, &after.balancers));
+        assert_eq!(after.snapshot.revision, 1, "a shift is no edit");
     }
 }

@@ -35,10 +35,16 @@ mod forwarding;
 mod grpc;
 /// An endpoint that is ill gets no requests.
 mod health;
+/// The instruments of these tests measure what they say.
+mod instruments;
 /// Every bound has a name and a status.
 mod limits;
+/// A real Prometheus is asked, and believed only where it gives one number.
+mod prometheus;
 /// An edit is in force within a second and costs nobody a request.
 mod reload;
+/// A candidate that is worse goes back by itself, and stays back.
+mod rollback;
 /// A request goes where the file says.
 mod routing;
 /// A share of the users, always the same ones.

@@ -31,8 +31,8 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ),
     (
         ".publish(",
-        &["proxy/control/controller.rs"],
-        "there is one writer",
+        &["proxy/control/releases"],
+        "there is one writer: edits and shifts go through one lock",
     ),
     (
         "anyhow",

@@ -110,6 +110,7 @@ fn write(folder: &Path, file: &str) {
 
 async fn bind(folder: &Path) -> Result<Bound, StartError> {
     App::bind(Options {
+        state_dir: None,
         config: folder.join("tidegate.yaml"),
     })
     .await

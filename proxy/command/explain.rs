@@ -14,6 +14,7 @@ use crate::control::machine::open_regions;
 use crate::control::question::{self, Question};
 use crate::record::Ledger;
 use crate::route::Explanation;
+use crate::snapshot::InForce;
 
 /// The arguments of `tidegate explain`.
 #[derive(Debug, clap::Args)]
@@ -75,7 +76,12 @@ impl Explain {
             Err(problem) => return Ok(wrong_file(&[loaded.place(*problem)])),
         };
         // Nothing is counted: the ledger has no workers.
-        let snapshot = compile(Arc::new(config), regions, 1, None, &Ledger::new(0));
+        let ledger = Ledger::new(0);
+        let snapshot = compile(Arc::new(config), regions, 1, None, &ledger);
+        // No running proxy is asked, so a rollout stands where the file alone would put it.
+        let written = snapshot.config.rollouts.iter();
+        let written: Vec<_> = written.map(|r| InForce::written(r, &ledger)).collect();
+        let snapshot = snapshot.with_rollouts(written);
         let question = Question {
             method: Some(self.method),
             url: self.url,

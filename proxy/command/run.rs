@@ -1,7 +1,7 @@
 //! `tidegate run`: the proxy, until a signal.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use tidegate_config::Problem;
@@ -56,13 +56,13 @@ impl Run {
         }
         tracing::info!(commit = crate::COMMIT, "tidegate {} starts", crate::VERSION);
         raise_file_limit();
-        prepare_state(&self.config, self.state_dir.as_deref());
         // One thread for control, admin and probes: the workers have their own.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let options = Options {
             config: self.config,
+            state_dir: self.state_dir,
         };
         let exit = runtime.block_on(async {
             // Before anything else: a signal that comes while the file is read must not be lost.
@@ -134,20 +134,6 @@ fn raise_file_limit() {
         Err(error) => {
             tracing::warn!(%error, "cannot raise the limit of open files above {}", shown(limit.current))
         }
-    }
-}
-
-/// Nothing is kept between two runs yet, so a folder that cannot be written is no reason not to serve.
-fn prepare_state(file: &Path, asked: Option<&Path>) {
-    let Some(folder) = asked else { return };
-    let tried = std::fs::create_dir_all(folder).and_then(|()| {
-        // Permission bits do not tell about read-only mounts and full disks: only writing does.
-        let probe = folder.join(".tidegate-writable");
-        std::fs::write(&probe, b"")?;
-        std::fs::remove_file(&probe)
-    });
-    if let Err(error) = tried {
-        tracing::warn!(%error, file = %file.display(), "state directory {} is not writable", folder.display());
     }
 }
 

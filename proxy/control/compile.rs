@@ -9,10 +9,11 @@ use tidegate_config::{self as config, Config};
 use crate::record::Ledger;
 use crate::route::{Regions, Table};
 use crate::snapshot::edits::Edits;
-use crate::snapshot::{Listener, Route, Snapshot};
+use crate::snapshot::{InForce, Listener, Route, Snapshot};
 use crate::upstream::Version;
 
-/// Compiles `config` into the snapshot that follows `old`. `regions` is its geo database, opened.
+/// Compiles `config` into the snapshot that follows `old`. `regions` is its geo database, opened. Every rollout begins
+/// with nobody on its candidate: whoever knows better puts it right by [`Snapshot::with_rollouts`] before it is published.
 pub fn compile(
     config: Arc<Config>,
     regions: Option<Regions>,
@@ -44,13 +45,19 @@ pub fn compile(
             stripped: table.stripped(at).into(),
         })
         .collect();
+    let rollouts = config
+        .rollouts
+        .iter()
+        .map(|rollout| InForce::nobody(rollout, ledger))
+        .collect();
     Snapshot {
         revision,
         config,
-        table,
+        table: Arc::new(table),
         services,
         routes,
         listeners,
+        rollouts,
     }
 }
 

@@ -14,6 +14,7 @@ use super::changes::Changes;
 use super::compile::{compile, keep_database};
 use super::fixed::Fixed;
 use super::machine::{self, CannotBind};
+use super::releases::Releases;
 use super::standing::{FileState, Standing};
 use crate::record::{AccessLog, Ledger, Metrics, OpenedLog};
 use crate::snapshot::{Live, Snapshot};
@@ -56,6 +57,8 @@ pub struct Controller<D> {
     pub watch: Watch,
     /// The snapshot in force.
     pub live: Live,
+    /// All rollouts; whoever puts a snapshot in force goes through them.
+    pub releases: Releases,
     /// What is counted.
     pub ledger: Arc<Ledger>,
     /// What is told of it, and of edits.
@@ -209,6 +212,9 @@ impl<D: Doors> Controller<D> {
         let snapshot = self.compile(config).await?;
         let wanted = &snapshot.config;
         let mut problems = Vec::new();
+        if !wanted.rollouts.is_empty() && !self.releases.can_remember() {
+            problems.push(machine::cannot_remember(file, &wanted.rollouts[0].name));
+        }
         let bound = self.doors.bind(&wanted.listeners);
         let bound = bound.map_err(|failures| {
             problems.extend(failures.iter().map(|failure| failure.problem(file, wanted)))
@@ -219,7 +225,7 @@ impl<D: Doors> Controller<D> {
         let log = self.open_log(wanted).await;
         let log = log.map_err(|found| problems.extend(found));
         match (bound, probe_door, log) {
-            (Ok(bound), Ok(probe_door), Ok(log)) => Ok(Prepared {
+            (Ok(bound), Ok(probe_door), Ok(log)) if problems.is_empty() => Ok(Prepared {
                 snapshot,
                 bound,
                 log,
@@ -313,7 +319,7 @@ impl<D: Doors> Controller<D> {
         let changes = Changes::between(&self.live.current().config, &config);
         self.access_log.switch(log);
         self.probes.follow(snapshot.services.iter().flatten());
-        self.live.publish(snapshot);
+        self.releases.put_in_force(snapshot);
         // After the snapshot that knows the new listeners, so that none of their requests meets one that does not.
         self.doors.listen(&config.listeners, bound).await;
         match probe_door {

@@ -42,6 +42,15 @@ impl CannotBind {
     }
 }
 
+/// The problem of a rollout that came by an edit into a process that cannot remember it.
+pub fn cannot_remember(file: &Path, rollout: &str) -> Problem {
+    let message = format!(
+        "rollout \"{rollout}\" has nowhere to be remembered: the state directory could not be written when tidegate started"
+    );
+    let hint = "make it writable, or give another one by --state-dir, and restart: what is rolled back must stay so";
+    problem("T504", file, "rollouts", &message, hint)
+}
+
 /// The problem of an admin address that cannot be bound.
 pub fn cannot_bind_admin(file: &Path, address: SocketAddr, error: &io::Error) -> Problem {
     let message = format!("admin.address cannot bind {address}: {error}");

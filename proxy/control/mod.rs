@@ -3,6 +3,7 @@
 //! - [`controller`]: takes edits and orders, publishes snapshots
 //! - [`compile`]: a file made into a snapshot
 //! - [`changes`]: what an edit changes, in words
+//! - [`journal`]: what rollouts remember across restarts
 //! - [`fixed`]: what only a restart changes
 //! - [`machine`]: what is wrong with the machine rather than with the file
 //! - [`standing`]: how things stand, for whoever asks
@@ -22,8 +23,10 @@ pub mod decisions;
 pub mod fetch;
 pub mod fixed;
 pub mod gates;
+pub mod journal;
 pub mod machine;
 pub mod prometheus;
 pub mod question;
+pub mod releases;
 pub mod standing;
 pub mod status;

@@ -1,8 +1,8 @@
 //! What only a metrics store knows: the queries of running rollouts, asked again and again, and how each stands.
 //!
 //! A query is `GET {url}/api/v1/query` (Prometheus' HTTP API, which Thanos, Mimir and VictoriaMetrics speak too) and must
-//! give one number. Whether that is bad, and for how long, is [`standing`]'s to say; what in an answer is a number is
-//! [`answer`]'s. The judge is synchronous: it says with [`Queries::follow`] which rollouts run and reads with
+//! give one number. Whether that is bad, and for how long, is `standing`'s to say; what in an answer is a number is
+//! `answer`'s. The judge is synchronous: it says with [`Queries::follow`] which rollouts run and reads with
 //! [`Queries::standing`] what is known. The questions are tasks on control's runtime, one for each query.
 
 mod answer;
@@ -211,5 +211,91 @@ async fn ask(url: &str) -> Result<f64, String> {
     match fetch::fetch(url, QUERY_TIMEOUT, &headers).await {
         Ok(fetched) => answer::number(fetched.status, &fetched.body),
         Err(error) => Err(format!("prometheus {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tidegate_config::plan::Bad;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn watched(store: SocketAddr, attempt: u32, metric: &str) -> Watched {
+        Watched {
+            rollout: "shop-v2".to_owned(),
+            attempt,
+            metric: metric.to_owned(),
+            query: PrometheusQuery {
+                url: format!("http://{store}"),
+                query: "pay".to_owned(),
+                every: Duration::from_secs(15),
+                bad: Bad::Above(0.1),
+                lasting: Duration::ZERO,
+            },
+        }
+    }
+
+    fn standing(queries: &Queries, metric: &str) -> Option<Standing> {
+        queries.standing("shop-v2", metric, Instant::now())
+    }
+
+    #[tokio::test]
+    async fn what_was_bad_in_one_attempt_does_not_count_in_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = listener.local_addr().unwrap();
+        let answers = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let body = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"0.5"]}}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let queries = Queries::new(Handle::current());
+        assert_eq!(standing(&queries, "pay"), None, "nobody asks");
+        queries.follow([watched(store, 1, "pay")]);
+        answers.await;
+        let begun = Instant::now();
+        while !matches!(
+            standing(&queries, "pay"),
+            Some(Standing::Bad { fires: true, .. })
+        ) {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        queries.follow([watched(store, 1, "pay")]);
+        assert!(matches!(
+            standing(&queries, "pay"),
+            Some(Standing::Bad { .. })
+        ));
+        queries.follow([watched(store, 2, "pay")]);
+        assert!(matches!(
+            standing(&queries, "pay"),
+            Some(Standing::NoData { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_slow_store_gets_no_more_queries_than_a_few_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = listener.local_addr().unwrap();
+        let queries = Queries::new(Handle::current());
+        queries.follow((0..3 * QUERIES_AT_ONCE).map(|n| watched(store, 1, &format!("m{n}"))));
+        let mut open = Vec::new();
+        let quiet = Duration::from_millis(300);
+        while let Ok(stream) = tokio::time::timeout(quiet, listener.accept()).await {
+            open.push(stream.unwrap());
+        }
+        assert_eq!(open.len(), QUERIES_AT_ONCE);
+        // Whoever is answered makes room for the next.
+        open.clear();
+        let next = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await;
+        assert!(next.is_ok(), "the others have their turn");
     }
 }

@@ -84,6 +84,7 @@ pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, B
         config,
         table,
         listeners,
+        rollouts,
         ..
     } = snapshot;
     let listener = listener(config, question.listener.as_deref())?;
@@ -129,7 +130,7 @@ pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, B
         headers: &headers,
         client: question.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     };
-    Ok(table.explain(&caller, &mut || fastrand::u64(..)))
+    Ok(table.explain(&caller, &**rollouts, &mut || fastrand::u64(..)))
 }
 
 fn listener(config: &Config, asked: Option<&str>) -> Result<usize, BadQuestion> {

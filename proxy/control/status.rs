@@ -13,9 +13,15 @@ use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Version};
 
 /// The whole answer.
-pub fn status(snapshot: &Snapshot, ledger: &Ledger, standing: &Standing, workers: usize) -> Value {
+pub fn status(
+    snapshot: &Snapshot,
+    ledger: &Ledger,
+    standing: &Standing,
+    rollouts: Vec<Value>,
+    workers: usize,
+) -> Value {
     let now = Instant::now();
-    let services = snapshot.config.services.iter().zip(&snapshot.services);
+    let services = snapshot.config.services.iter().zip(&*snapshot.services);
     json!({
         "version": crate::VERSION,
         "commit": crate::COMMIT,
@@ -27,8 +33,7 @@ pub fn status(snapshot: &Snapshot, ledger: &Ledger, standing: &Standing, workers
             Phase::Draining => "draining",
         },
         "config": file_state(&standing.file(), standing),
-        // Nothing moves weights by itself yet.
-        "rollouts": [],
+        "rollouts": rollouts,
         "services": services.map(|(written, running)| service(written, running, ledger, now)).collect::<Vec<_>>(),
         "listeners": *standing.listeners(),
         "workers": workers,

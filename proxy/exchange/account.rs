@@ -4,12 +4,18 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::{HeaderMap, HeaderName, response};
+
 use super::entry::Entry;
 use crate::record::{
-    Blame, CLIENT_GONE, Failure, FailureKind, Outcome, Recorder, Series, WorkerLedger,
+    Blame, CLIENT_GONE, Ended, Failure, FailureKind, Measure, Outcome, Recorder, Series,
+    WorkerLedger,
 };
+use crate::route::{Choice, Drawn};
 use crate::snapshot::View;
 use crate::upstream::{Endpoint, Version};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// An exchange that has not been settled yet; by default one of which nothing is owed.
 #[derive(Debug, Default)]
@@ -18,8 +24,24 @@ pub struct Account {
     recorder: Option<Recorder>,
     status: u16,
     version: Option<At>,
+    /// The answer's `grpc-status`, where it is asked for.
+    grpc: Option<u16>,
+    /// When an answer's head is late to its rollout, where that has a fallback.
+    late: Late,
     /// The line of the access log, where one will be written.
     entry: Option<Box<Entry>>,
+}
+
+/// Whether the head of an answer was late: for a rollout with a fallback that is a timeout, on either side.
+#[derive(Debug, Clone, Copy, Default)]
+enum Late {
+    /// It cannot be.
+    #[default]
+    Never,
+    /// It is, from then on.
+    From(Instant),
+    /// It was, or was not.
+    Was(bool),
 }
 
 /// A version by its indexes, with the snapshot that they count in.
@@ -28,6 +50,42 @@ struct At {
     view: Rc<View>,
     service: usize,
     version: usize,
+    /// The rollout that it is evidence for, until it was weighed.
+    lot: Option<Drawn>,
+}
+
+/// What a rollout is told where the head was late: a timeout, unless the proxy itself is to blame.
+fn timed_out(outcome: Outcome) -> Outcome {
+    if outcome.failure.is_some_and(|f| f.blame == Blame::Gate) {
+        return outcome;
+    }
+    Outcome {
+        failure: Some(FailureKind::Timeout.failure()),
+        ..outcome
+    }
+}
+
+impl Late {
+    fn is_now(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::From(end) => Instant::now() > end,
+            Self::Was(late) => late,
+        }
+    }
+}
+
+impl At {
+    fn version(&self) -> Option<&Version> {
+        let service = self.view.snapshot.services.get(self.service)?;
+        service.get(self.version).map(|v| &**v)
+    }
+
+    /// What its rollout measures by.
+    fn measure(&self) -> Option<&Measure> {
+        let rollout = self.view.snapshot.rollouts.get(self.lot?.rollout)?;
+        Some(&rollout.measure)
+    }
 }
 
 impl Account {
@@ -43,16 +101,19 @@ impl Account {
             recorder,
             status: 0,
             version: None,
+            grpc: None,
+            late: Late::Never,
             entry,
         }
     }
 
-    /// A version takes the request: its endpoints are judged by how it ends.
-    pub fn goes_to(&mut self, view: Rc<View>, service: usize, version: usize) {
+    /// A version takes the request: its endpoints are judged by how it ends, and so is the rollout that chose it.
+    pub fn goes_to(&mut self, view: Rc<View>, choice: &Choice) {
         self.version = Some(At {
             view,
-            service,
-            version,
+            service: choice.service,
+            version: choice.version,
+            lot: choice.lot,
         });
     }
 
@@ -68,9 +129,67 @@ impl Account {
         self.entry.is_some()
     }
 
-    /// The answer's head has come.
-    pub fn answered(&mut self, status: u16) {
+    fn answered(&mut self, status: u16) {
         self.status = status;
+        self.late = Late::Was(self.late.is_now());
+    }
+
+    /// Its rollout takes an answer whose head comes after this for a timeout.
+    pub fn expects_answer_by(&mut self, end: Instant) {
+        self.late = Late::From(end);
+    }
+
+    /// Whether an answer that has come so far is a failure to its rollout, by its head.
+    pub fn fails_by_head(&self) -> bool {
+        let measure = self.version.as_ref().and_then(At::measure);
+        measure.is_some_and(|measure| measure.fails_by_answer(self.status, self.grpc))
+    }
+
+    /// The version that was chosen failed, and another one of its service answers in its place from now on: the rollout is
+    /// told of the failure at once. `status` is what the caller would have seen.
+    pub fn falls_back(&mut self, kind: FailureKind, status: u16, other: usize) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        let outcome = Outcome {
+            status,
+            failure: Some(kind.failure()),
+            duration: recorder.started().elapsed(),
+        };
+        let ledger = recorder.ledger().clone();
+        self.weigh(&ledger, outcome, true);
+        if let (Some(recorder), Some(at)) = (&mut self.recorder, &mut self.version) {
+            at.version = other;
+            if let Some(version) = at.version() {
+                recorder.falls_back(&outcome, version.id);
+            }
+        }
+        (self.status, self.grpc, self.late) = (0, None, Late::Never);
+        if let Some(entry) = &mut self.entry {
+            entry.fell_back();
+        }
+    }
+
+    /// The answer's head has come.
+    pub fn heard(&mut self, answer: &response::Parts, http2: bool) {
+        self.answered(answer.status.as_u16());
+        // gRPC is HTTP/2; where nothing else comes, the head is what would have been the trailers.
+        if http2 {
+            self.says(&answer.headers);
+        }
+    }
+
+    /// Trailers, which may say how a call of gRPC ended.
+    pub fn says(&mut self, fields: &HeaderMap) {
+        let asks = |at: &At| at.measure().is_some_and(Measure::asks_for_grpc);
+        if self.version.as_ref().is_some_and(asks)
+            && let Some(status) = fields.get(GRPC_STATUS)
+        {
+            self.grpc = status
+                .to_str()
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+        }
     }
 
     /// What the access log will say, where it will say something.
@@ -105,25 +224,43 @@ impl Account {
 
     /// One try failed: the endpoint is judged at once, whatever becomes of the request.
     pub fn endpoint_failed(&self, endpoint: &Endpoint) {
-        if let Some(version) = self.version() {
+        if let Some(version) = self.version.as_ref().and_then(At::version) {
             version.endpoint_failed(endpoint, Instant::now());
         }
     }
 
-    fn version(&self) -> Option<&Version> {
-        let at = self.version.as_ref()?;
-        at.view
-            .snapshot
-            .services
-            .get(at.service)?
-            .get(at.version)
-            .map(|v| &**v)
+    fn settle(&mut self, failure: Option<Failure>) {
+        let Some(recorder) = self.recorder.take() else {
+            return;
+        };
+        let ledger = self.is_evidence().then(|| recorder.ledger().clone());
+        let outcome = recorder.settle_now(self.status, failure);
+        if let Some(ledger) = ledger {
+            self.weigh(&ledger, outcome, false);
+        }
+        self.write(&outcome);
     }
 
-    fn settle(&mut self, failure: Option<Failure>) {
-        if let Some(recorder) = self.recorder.take() {
-            let outcome = recorder.settle_now(self.status, failure);
-            self.write(&outcome);
+    fn is_evidence(&self) -> bool {
+        self.version.as_ref().is_some_and(|at| at.lot.is_some())
+    }
+
+    /// Tells its rollout how it ended, once.
+    fn weigh(&mut self, ledger: &WorkerLedger, outcome: Outcome, fallback: bool) {
+        let Some(at) = &mut self.version else { return };
+        let Some(drawn) = at.lot.take() else { return };
+        let snapshot = &at.view.snapshot;
+        let is_late = self.late.is_now();
+        let ended = Ended {
+            outcome: if is_late { timed_out(outcome) } else { outcome },
+            grpc: self.grpc,
+            fallback,
+        };
+        // Those of its own snapshot: what is late counts as it was routed.
+        if let (Some(rollout), Some(version)) = (snapshot.rollouts.get(drawn.rollout), at.version())
+        {
+            let assignment = rollout.assignment(&drawn, version.id, snapshot.revision);
+            ledger.weigh(&assignment, &rollout.measure, &ended);
         }
     }
 

@@ -208,6 +208,9 @@ impl Stream {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
+                    if let Some(account) = &mut self.account {
+                        account.says(trailers);
+                    }
                     strip_trailers(trailers);
                 }
                 let ended = inner.is_end_stream();

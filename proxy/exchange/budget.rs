@@ -1,16 +1,69 @@
 //! A bound on retries: a share of what is asked, so that a version in trouble is not asked twice as much.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Instant;
 
-use tidegate_config::Share;
 use tidegate_config::units::PARTS;
+use tidegate_config::{self as config, Share};
+
+use super::fallback;
+use crate::record::{RolloutId, RouteId};
 
 /// Seconds that are looked back on.
 const SECONDS: usize = 10;
 /// Retries a second that are always allowed, or a quiet route could never retry.
 const FLOOR_A_SECOND: u64 = 3;
 
-/// Requests and retries of one route on one worker over the last seconds.
+/// One worker's budgets: of retries by route, of fallbacks by rollout.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    routes: RefCell<HashMap<RouteId, Budget>>,
+    rollouts: RefCell<HashMap<RolloutId, Budget>>,
+}
+
+impl Budgets {
+    /// A request of a route that may retry.
+    pub fn asked(&self, route: RouteId) {
+        let now = Instant::now();
+        let mut routes = self.routes.borrow_mut();
+        routes
+            .entry(route)
+            .or_insert_with(|| Budget::new(now))
+            .ask(now);
+    }
+
+    /// Takes one retry of a route.
+    pub fn retry(&self, route: RouteId, retry: &config::Retry) -> bool {
+        let now = Instant::now();
+        let mut routes = self.routes.borrow_mut();
+        routes
+            .entry(route)
+            .or_insert_with(|| Budget::new(now))
+            .retry(now, retry.budget)
+    }
+
+    /// A request, of either side, of a rollout that may fall back.
+    pub fn could_fall_back(&self, rollout: RolloutId, now: Instant) {
+        let mut rollouts = self.rollouts.borrow_mut();
+        rollouts
+            .entry(rollout)
+            .or_insert_with(|| Budget::new(now))
+            .ask(now);
+    }
+
+    /// Takes one fallback of a rollout.
+    pub fn fall_back(&self, rollout: RolloutId) -> bool {
+        let now = Instant::now();
+        let mut rollouts = self.rollouts.borrow_mut();
+        rollouts
+            .entry(rollout)
+            .or_insert_with(|| Budget::new(now))
+            .retry(now, fallback::BUDGET)
+    }
+}
+
+/// Requests and retries (or fallbacks) of one route (or rollout) on one worker over the last seconds.
 #[derive(Debug)]
 pub struct Budget {
     start: Instant,

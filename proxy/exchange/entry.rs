@@ -50,6 +50,7 @@ impl Log {
             upload: None,
             bytes_out: 0,
             attempts: 0,
+            fallback: false,
             refusal: None,
             request_id: None,
             traceparent: None,
@@ -78,6 +79,7 @@ pub struct Entry {
     upload: Option<Rc<UploadWatch>>,
     bytes_out: u64,
     attempts: u32,
+    fallback: bool,
     refusal: Option<Reason>,
     request_id: Option<HeaderValue>,
     traceparent: Option<HeaderValue>,
@@ -123,6 +125,11 @@ impl Entry {
     /// So many bytes of the answer's body were passed on.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
+    }
+
+    /// Stable answers in the place of the version that was chosen.
+    pub fn fell_back(&mut self) {
+        self.fallback = true;
     }
 
     /// It was turned away.
@@ -178,6 +185,7 @@ impl Entry {
             outcome: *outcome,
             upstream: self.upstream,
             attempts: self.attempts,
+            fallback: self.fallback,
             refusal: self.refusal,
             request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
             traceparent: self.traceparent.as_ref().map(HeaderValue::as_bytes),

@@ -1,39 +1,34 @@
 //! Through which every request passes.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Response};
 use tidegate_config as config;
 
 use super::account::Account;
-use super::attempt::{Answered, Terms, attempt, within};
-use super::budget::Budget;
+use super::attempt::is_idempotent;
+use super::budget::Budgets;
 use super::client_address::client_address;
 use super::entry::Log;
+use super::errand::{Errand, Miss, Patience};
+use super::exit::{Exit, give};
 use super::fault::whose_fault;
 use super::headers::{self, Onward, X_REQUEST_ID};
-use super::identity::{assigned_secure, give_identity};
-use super::local::{is_bodiless, without_body};
-use super::passage::{Names, Passage, edit_local};
+use super::identity::assigned_secure;
+use super::local::without_body;
+use super::mirror::{self, Mirrors};
+use super::passage::{Passage, edit_local, edit_request};
 use super::screen::{self, Admitted};
 use super::target::{for_protocol, host_of, rewrite};
-use super::upgrade::{self, Tunnel};
-use super::{Answer, Peer, local, refusal};
+use super::{Answer, Peer, fallback, local, refusal};
 use crate::http1::head::recycle;
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::{View, Viewer};
 use crate::upstream::body::{UploadState, UploadWatch};
-use crate::upstream::idle::Idle;
 use crate::upstream::{Inbound, Outbound};
-
-/// A body whose length is known and at most this is gathered where a retry may need it again.
-const REPEATABLE_BODY: u64 = 64 * 1024;
 
 /// One worker's gate.
 #[derive(Debug)]
@@ -41,12 +36,13 @@ pub struct Gate {
     viewer: Viewer,
     ledger: WorkerLedger,
     log: Log,
-    budgets: RefCell<HashMap<RouteId, Budget>>,
+    budgets: Budgets,
+    mirrors: Mirrors,
     leave: tokio::sync::watch::Receiver<bool>,
 }
 
 /// What is answered, or why the request is turned away.
-type Passed = Result<Response<Answer>, Reason>;
+pub(super) type Passed = Result<Response<Answer>, Reason>;
 
 impl Gate {
     /// A gate of one worker. `leave` becomes true when tunnels must end.
@@ -60,7 +56,8 @@ impl Gate {
             viewer,
             ledger,
             log,
-            budgets: RefCell::default(),
+            budgets: Budgets::default(),
+            mirrors: Mirrors::default(),
             leave,
         }
     }
@@ -153,7 +150,7 @@ impl Gate {
         match view
             .snapshot
             .table
-            .decide(&caller, &mut || fastrand::u64(..))
+            .decide(&caller, &*view.snapshot.rollouts, &mut || fastrand::u64(..))
         {
             Decision::NotFound => Err(Reason::NoRoute),
             Decision::Answer { route } => {
@@ -166,7 +163,7 @@ impl Gate {
             Decision::Forward(choice) => {
                 let version = &view.snapshot.services[choice.service][choice.version];
                 account.set_series(passage.series(choice.route, version.id));
-                account.goes_to(view.clone(), choice.service, choice.version);
+                account.goes_to(view.clone(), &choice);
                 if let Some(entry) = account.entry() {
                     entry.chose(&choice);
                 }
@@ -191,8 +188,11 @@ impl Gate {
         let config::Action::Forward(rules) = &route.action else {
             return Err(Reason::NoRoute);
         };
+        let claim = fallback::maybe(head, &body, choice, passage, rules)
+            .filter(|_| admitted.upgrade.is_none());
         let watch = Rc::new(UploadWatch::default());
-        let body = match self.outbound(head, body, rules, passage, &watch).await {
+        let whole = claim.is_some() || (rules.retry.is_some() && is_idempotent(&head.method));
+        let body = match self.outbound(body, whole, passage, &watch).await {
             Ok(body) => body,
             Err(reason) => return Err(reason),
         };
@@ -215,13 +215,15 @@ impl Gate {
         );
         rewrite(head, route, rules);
         let edits = &snapshot.routes[choice.route];
-        let names = Names::new(passage, choice);
-        if !edits.request.is_empty() || !edits.response.is_empty() {
-            let id = head.headers.get(X_REQUEST_ID).cloned();
-            edits
-                .request
-                .apply(&mut head.headers, names.places(id.as_ref()));
+        if matches!(body, Outbound::Empty) && upgrade.is_none() {
+            self.mirror(head, choice, passage, rules, http2);
         }
+        // What stable would get instead, where the route's edits name the version.
+        let other = claim
+            .and_then(|claim| claim.stable)
+            .filter(|_| !edits.request.is_empty())
+            .map(|stable| Box::new(copy_for(stable, head, choice, passage, http2)));
+        edit_request(head, choice, choice.version, passage);
         let request_id = (!edits.response.is_empty() || account.has_entry())
             .then(|| head.headers.get(X_REQUEST_ID).cloned());
         let request_id = request_id.flatten();
@@ -229,117 +231,68 @@ impl Gate {
             entry.goes_out(&head.headers, request_id.as_ref(), &watch);
         }
         for_protocol(head, http2);
-        let version = &snapshot.services[choice.service][choice.version];
-        let logged = account.has_entry();
-        let tried = RefCell::new(Vec::new());
-        let last_tried = Cell::new(None);
-        let route_id = edits.id;
-        let terms = Terms {
-            balancer: passage.view.balancer(choice.service, choice.version),
-            retry: rules.retry.as_ref(),
-            each_try: rules.timeouts.each_try,
-            upload: &watch,
-            budget: &|retry| self.take_retry(route_id, retry),
-            failed: &|endpoint| {
-                if !watch.is_spoilt() {
-                    version.endpoint_failed(endpoint, Instant::now());
-                }
-            },
-            tried: &|endpoint| {
-                last_tried.set(Some(endpoint.id));
-                if logged {
-                    tried.borrow_mut().push(endpoint.clone());
-                }
-            },
-        };
         if rules.retry.is_some() {
-            self.asked(route_id);
+            self.budgets.asked(edits.id);
         }
-        let tries = attempt(head, body, &terms);
-        let outcome = match rules.timeouts.request {
-            None => Some(tries.await),
-            Some(bound) => within(bound, &watch, tries).await,
+        let errand = Errand {
+            passage,
+            route: choice.route,
+            service: choice.service,
+            rules,
+            watch: &watch,
+            budgets: &self.budgets,
         };
-        if let Some(entry) = account.entry() {
-            tried
-                .borrow()
-                .iter()
-                .for_each(|endpoint| entry.tried(endpoint));
-        }
-        let Answered {
-            head: mut answer,
-            inflow,
-        } = match outcome {
-            Some(Ok(answered)) => answered,
-            Some(Err(_)) if watch.state() == UploadState::Gone => {
+        let other = other.as_deref().unwrap_or(head);
+        let asked = match claim {
+            None => {
+                let patience = Patience {
+                    bound: rules.timeouts.request,
+                    leave: None,
+                };
+                let asked = errand
+                    .ask(head, body, choice.version, patience, account)
+                    .await;
+                asked.map(|answered| (answered, choice.version))
+            }
+            // Boxed: few rollouts have a fallback, and every request would pay for its size.
+            Some(claim) => {
+                let heads = fallback::Heads { head, other };
+                Box::pin(fallback::ask(
+                    &errand,
+                    claim,
+                    choice.version,
+                    heads,
+                    body,
+                    account,
+                ))
+                .await
+            }
+        };
+        let (answered, version) = match asked {
+            Ok(answered) => answered,
+            Err(Miss::Trouble(_)) if watch.state() == UploadState::Gone => {
                 drop(std::mem::take(account)); // which says so
                 return Ok(refusal::answer(Reason::Malformed)); // to nobody
             }
-            Some(Err(trouble)) => {
+            Err(Miss::Trouble(trouble)) => {
                 let reason = whose_fault(trouble.reason(), &watch);
                 return Err(reason);
             }
-            None => {
-                let mut endpoints = version.endpoints.iter();
-                if let Some(slow) = endpoints.find(|e| last_tried.get() == Some(e.id)) {
-                    account.endpoint_failed(slow);
-                }
-                return Err(Reason::RequestTimeout);
-            }
+            Err(Miss::TimedOut | Miss::Left) => return Err(Reason::RequestTimeout),
         };
         watch.answered();
-
-        account.answered(answer.status.as_u16());
-        if let Some(entry) = account.entry() {
-            entry.answered();
-        }
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            if !upgrade::is_agreed(upgrade.as_ref(), &answer.headers) {
-                version.endpoint_failed(inflow.lease().endpoint(), Instant::now());
-                return Err(Reason::BadAnswer);
-            }
-            headers::toward_caller(&mut answer.headers);
-            edits
-                .response
-                .apply(&mut answer.headers, names.places(request_id.as_ref()));
-            if let Some(id) = choice.assigned {
-                give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
-            }
-            answer
-                .headers
-                .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            if let Some(protocol) = upgrade {
-                answer.headers.insert(header::UPGRADE, protocol);
-            }
-            let (lease, idle, leave) = (
-                inflow.into_lease(),
-                rules.timeouts.stream_idle,
-                self.leave.clone(),
-            );
-            let tunnel = Box::new(Tunnel {
-                lease,
-                idle,
-                account: std::mem::take(account),
-                leave,
-            });
-            return Ok(Response::from_parts(answer, Answer::Tunnel(tunnel)));
-        }
-        answer.version = Version::HTTP_11;
-        headers::toward_caller(&mut answer.headers);
-        edits
-            .response
-            .apply(&mut answer.headers, names.places(request_id.as_ref()));
-        if let Some(id) = choice.assigned {
-            give_identity(&mut answer.headers, &snapshot.table, id.as_str(), secure);
-        }
-        let idle = Idle::new(rules.timeouts.stream_idle);
-        let bodiless = head.method == Method::HEAD || is_bodiless(answer.status);
-        Ok(Response::from_parts(
-            answer,
-            Answer::stream(inflow, idle, std::mem::take(account), watch, bodiless),
-        ))
+        let exit = Exit {
+            passage,
+            choice,
+            version,
+            rules,
+            request_id,
+            secure,
+            upgrade,
+            is_head: head.method == Method::HEAD,
+        };
+        give(exit, answered, watch, &self.leave, account)
     }
-
     /// An HTTP/2 connection ended in a way that HTTP does not know.
     pub fn broke_off(&self, peer: &Peer, error: &hyper::Error) {
         tracing::debug!(peer = %peer.address, ?error, "a connection broke off");
@@ -371,12 +324,28 @@ impl Gate {
         Account::open(&self.ledger, series, started, entry)
     }
 
-    /// The caller's body as it goes on: nothing, gathered for a retry, or as it comes.
-    async fn outbound(
+    /// The candidate of a mirror stage may get a copy.
+    fn mirror(
         &self,
         head: &Parts,
-        body: Inbound,
+        choice: &Choice,
+        passage: &Passage<'_>,
         rules: &config::Forward,
+        http2: bool,
+    ) {
+        if let Some(copy) = mirror::maybe(passage.view, choice, head, rules)
+            && self.mirrors.have_room()
+        {
+            let head = copy_for(copy.candidate(), head, choice, passage, http2);
+            self.mirrors.send(copy, head, self.ledger.clone());
+        }
+    }
+
+    /// The caller's body as it goes on: nothing, gathered where it may be needed again, or as it comes.
+    async fn outbound(
+        &self,
+        body: Inbound,
+        again: bool,
         passage: &Passage<'_>,
         watch: &Rc<UploadWatch>,
     ) -> Result<Outbound, Reason> {
@@ -389,11 +358,11 @@ impl Gate {
         if limit.is_some_and(|limit| known.is_some_and(|known| known > limit)) {
             return Err(Reason::BodyTooLarge);
         }
+        let is_small = fallback::is_small(&body);
         let stripped = passage.view.snapshot.listeners[passage.at].stripped.clone();
         let idle = passage.listener.timeouts.body_idle;
         let stream = Outbound::stream(body, limit, idle, watch.clone(), stripped);
-        let repeatable = rules.retry.is_some() && super::attempt::is_idempotent(&head.method);
-        if repeatable && known.is_some_and(|known| known <= REPEATABLE_BODY) {
+        if again && is_small {
             use http_body_util::BodyExt as _;
             let whole = stream
                 .collect()
@@ -403,22 +372,18 @@ impl Gate {
         }
         Ok(stream)
     }
+}
 
-    fn asked(&self, route: RouteId) {
-        let now = Instant::now();
-        self.budgets
-            .borrow_mut()
-            .entry(route)
-            .or_insert_with(|| Budget::new(now))
-            .ask(now);
-    }
-
-    fn take_retry(&self, route: RouteId, retry: &config::Retry) -> bool {
-        let now = Instant::now();
-        self.budgets
-            .borrow_mut()
-            .entry(route)
-            .or_insert_with(|| Budget::new(now))
-            .retry(now, retry.budget)
-    }
+/// A request's head as another version of its service gets it: rewritten, not edited yet.
+fn copy_for(
+    version: usize,
+    head: &Parts,
+    choice: &Choice,
+    passage: &Passage<'_>,
+    http2: bool,
+) -> Parts {
+    let mut copy = head.clone();
+    edit_request(&mut copy, choice, version, passage);
+    for_protocol(&mut copy, http2);
+    copy
 }

@@ -4,7 +4,10 @@
 //! - [`screen`]: what a request must be before it is routed; [`survey`] serves it
 //! - [`peer`]: who is at the other end; [`client_address`]: whom they speak for
 //! - [`headers`], [`target`]: what becomes of headers and targets on the way through; [`identity`] gives a cookie
-//! - [`attempt`]: tries, retries and their [`budget`]; [`fault`] tells whose a failure was
+//! - [`errand`]: on the way to a version, by [`attempt`]: tries, retries and their [`budget`]; [`fault`] tells whose a
+//!   failure was
+//! - [`fallback`]: stable in the candidate's place; [`mirror`]: copies for the candidate
+//! - [`exit`]: from the head of a version's answer to the caller's
 //! - [`answer`]: an answer's body, which carries the [`account`] of the exchange to its last byte
 //! - [`upgrade`]: connections that go on as something else
 //! - [`refusal`], [`local`]: answers that the proxy gives itself
@@ -16,11 +19,15 @@ pub mod attempt;
 pub mod budget;
 pub mod client_address;
 pub mod entry;
+pub mod errand;
+pub mod exit;
+pub mod fallback;
 pub mod fault;
 pub mod gate;
 pub mod headers;
 pub mod identity;
 pub mod local;
+pub mod mirror;
 pub mod passage;
 pub mod peer;
 pub mod refusal;

@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use http::Response;
 use http::header::HeaderValue;
+use http::request::Parts;
 use tidegate_config as config;
 
+use super::headers::X_REQUEST_ID;
 use super::{Answer, Peer};
 use crate::record::{Series, VersionId};
 use crate::route::Choice;
@@ -51,10 +53,10 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// The names behind a choice.
-    pub fn new(passage: &Passage<'a>, choice: &Choice) -> Self {
+    /// The names behind a choice; `version` is the one that answers.
+    pub fn new(passage: &Passage<'a>, choice: &Choice, version: usize) -> Self {
         let snapshot = &passage.view.snapshot;
-        let version = &snapshot.services[choice.service][choice.version];
+        let version = &snapshot.services[choice.service][version];
         let route = &snapshot.config.routes[choice.route];
         let rule = match (&route.action, choice.rule) {
             (config::Action::Forward(forward), Some(rule)) => forward.rules[rule].name.as_str(),
@@ -80,6 +82,17 @@ impl<'a> Names<'a> {
             request_id: request_id.and_then(|v| v.to_str().ok()).unwrap_or(""),
         }
     }
+}
+
+/// Edits a request that goes to a version as its route says.
+pub fn edit_request(head: &mut Parts, choice: &Choice, version: usize, passage: &Passage<'_>) {
+    let edits = &passage.view.snapshot.routes[choice.route].request;
+    if edits.is_empty() {
+        return;
+    }
+    let id = head.headers.get(X_REQUEST_ID).cloned();
+    let names = Names::new(passage, choice, version);
+    edits.apply(&mut head.headers, names.places(id.as_ref()));
 }
 
 /// Edits an answer that a route gives by itself.

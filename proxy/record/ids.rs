@@ -28,6 +28,17 @@ pub struct RouteId(pub(crate) u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VersionId(pub(crate) u16);
 
+/// A rollout's number. All names beyond the bound share one, and then they share their counts: see [`RolloutId::is_own`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RolloutId(pub(crate) u16);
+
+impl RolloutId {
+    /// Whether it is this rollout's alone. One that shares its number must not be judged by its counts.
+    pub fn is_own(self) -> bool {
+        self.0 != OTHER_ID
+    }
+}
+
 impl ListenerId {
     pub(crate) const OTHER: Self = Self(OTHER_ID);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 #[expect(
     clippy::disallowed_types,
     reason = "names are looked up when the configuration changes and at a scrape"
@@ -12,8 +13,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_config::Config;
 
 use crate::record::ids::{Name, Names, OTHER};
+use crate::record::rollouts::{RolloutCell, Rollouts, units};
 use crate::record::worker::{SeriesKey, Shard};
-use crate::record::{ListenerId, Reason, RouteId, Totals, VersionId, WorkerLedger};
+use crate::record::{
+    Arm, Incident, ListenerId, Reason, RolloutCounts, RolloutId, RolloutTimes, RouteId, SlowBound,
+    Totals, VersionId, WorkerLedger,
+};
 
 /// Every count since the start of the process. Workers write to it through their [`WorkerLedger`]; anybody reads.
 #[derive(Debug)]
@@ -24,6 +29,7 @@ pub struct Ledger {
     )]
     names: Mutex<Registry>,
     shards: Vec<Arc<Shard>>,
+    rollouts: Arc<Rollouts>,
 }
 
 #[derive(Debug)]
@@ -31,6 +37,7 @@ struct Registry {
     listeners: Names<String>,
     routes: Names<String>,
     versions: Names<(String, String)>,
+    rollouts: Names<String>,
 }
 
 impl Ledger {
@@ -45,10 +52,15 @@ impl Ledger {
             listeners: Names::new(),
             routes: Names::new(),
             versions: Names::new(),
+            rollouts: Names::new(),
         };
+        let rollouts = Arc::new(Rollouts::default());
         Arc::new(Self {
             names: Mutex::new(names),
-            shards: (0..workers).map(|_| Arc::default()).collect(),
+            shards: (0..workers)
+                .map(|_| Arc::new(Shard::new(Arc::clone(&rollouts))))
+                .collect(),
+            rollouts,
         })
     }
 
@@ -83,6 +95,72 @@ impl Ledger {
                 .versions
                 .id((service.to_owned(), version.to_owned()), "version"),
         )
+    }
+
+    /// A rollout's number, for the life of the process.
+    pub fn rollout(&self, name: &str) -> RolloutId {
+        RolloutId(self.names().rollouts.id(name.to_owned(), "rollout"))
+    }
+
+    /// Above which time a rollout's requests are slow: the judge sets it, the workers read it.
+    pub fn slow_bound(&self, id: RolloutId) -> Arc<SlowBound> {
+        Arc::clone(&self.rollouts.get(id).slow)
+    }
+
+    /// The judge's end of the queue of incidents; `None` if somebody has it. Until it is taken, incidents are counted as
+    /// dropped.
+    pub fn incidents(&self) -> Option<Receiver<Incident>> {
+        self.rollouts.queue.open()
+    }
+
+    /// Incidents that found no room in the queue, or no judge.
+    pub fn dropped_incidents(&self) -> u64 {
+        self.rollouts.queue.dropped()
+    }
+
+    /// The counts of one rollout over all workers.
+    #[must_use]
+    pub fn rollout_counts(&self, id: RolloutId) -> RolloutCounts {
+        let mut counts = RolloutCounts::default();
+        for cell in self.rollout_cells(id) {
+            cell.add_to(&mut counts);
+        }
+        counts
+    }
+
+    /// Its requests by time, over all workers.
+    #[must_use]
+    pub fn rollout_times(&self, id: RolloutId) -> RolloutTimes {
+        let mut times = RolloutTimes::default();
+        for cell in self.rollout_cells(id) {
+            times.add(&cell);
+        }
+        times
+    }
+
+    /// Failures of its candidate one after the other, in this attempt.
+    #[must_use]
+    pub fn rollout_run(&self, id: RolloutId, attempt: u32) -> u32 {
+        self.rollouts.get(id).run.length(attempt)
+    }
+
+    /// Begins the next window of counting users; the number of the one that has ended, for [`Ledger::rollout_units`].
+    pub fn turn_rollout_window(&self, id: RolloutId) -> u32 {
+        self.rollouts.get(id).turn()
+    }
+
+    /// About how many users an arm had in a window (standard error 3.3 %). A window is kept until the next but one begins.
+    #[must_use]
+    pub fn rollout_units(&self, id: RolloutId, arm: Arm, window: u32) -> u64 {
+        let cells = self.rollout_cells(id);
+        units(cells.iter().map(|cell| &**cell), window, arm)
+    }
+
+    fn rollout_cells(&self, id: RolloutId) -> Vec<Arc<RolloutCell>> {
+        let shards = self.shards.iter();
+        shards
+            .filter_map(|shard| shard.cells().rollouts.get(&id).cloned())
+            .collect()
     }
 
     /// Shows the names of the configuration in force and no others. What has left is counted on unseen, and shows

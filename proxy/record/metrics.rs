@@ -3,6 +3,7 @@
 //! A scrape adds up the workers' cells and publishes the sums through the `metrics` facade. Labels are names of the
 //! configuration, statuses and words of closed sets: what a caller sends never becomes a label.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +65,14 @@ metrics! {
         "Requests and connections that the proxy turned away itself.";
     HEALTHY = Gauge "tidegate_endpoint_healthy" Count ["service", "version", "endpoint"]
         "1 where an endpoint receives requests, 0 where health checks keep it from them.";
+    ROLLOUT_WEIGHT = Gauge "tidegate_rollout_weight" Count ["rollout"]
+        "The candidate's share of users, in percent.";
+    ROLLOUT_PHASE = Gauge "tidegate_rollout_phase" Count ["rollout", "phase"]
+        "1 for the phase that a rollout is in, 0 for the others.";
+    ROLLOUT_EVIDENCE = Gauge "tidegate_rollout_evidence" Count ["rollout", "metric"]
+        "How far the evidence against the candidate has come: 0 at the start, it acts at 1.";
+    ROLLBACKS = Counter "tidegate_rollbacks_total" Count ["rollout", "reason"]
+        "Rollouts that went back, by what sent them.";
     REVISION = Gauge "tidegate_config_revision" Count []
         "The revision of the configuration in force.";
     RELOADS = Counter "tidegate_config_reloads_total" Count []
@@ -90,6 +99,9 @@ metrics! {
         "Threads.";
 }
 
+/// Counts of rollbacks that are kept for rollouts that have left the file, in case they come back.
+const ROLLBACKS_MAX: usize = 10_000;
+
 /// What is known about an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointHealth {
@@ -102,6 +114,32 @@ pub struct EndpointHealth {
     /// Whether it receives requests.
     pub healthy: bool,
 }
+
+/// What is known about a rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutState {
+    /// Its name.
+    pub rollout: String,
+    /// The candidate's weight in percent.
+    pub weight: f64,
+    /// Its phase: one of [`PHASES`].
+    pub phase: &'static str,
+    /// How far the evidence has come, by metric.
+    pub evidence: Vec<(String, f64)>,
+}
+
+/// Every phase of a rollout, so that a page can say which ones it is not in.
+pub const PHASES: [&str; 9] = [
+    "pending",
+    "waiting",
+    "ramping",
+    "holding",
+    "paused",
+    "baking",
+    "succeeded",
+    "rolled_back",
+    "superseded",
+];
 
 /// The metrics of one process. Control tells it what only control knows, the rest it reads from the [`Ledger`].
 #[derive(Debug)]
@@ -122,6 +160,8 @@ struct Told {
     reloads: u64,
     since: Instant,
     endpoints: Vec<EndpointHealth>,
+    rollouts: Vec<RolloutState>,
+    rollbacks: BTreeMap<(String, &'static str), u64>,
 }
 
 impl Metrics {
@@ -137,6 +177,8 @@ impl Metrics {
             reloads: 0,
             since: Instant::now(),
             endpoints: Vec::new(),
+            rollouts: Vec::new(),
+            rollbacks: BTreeMap::new(),
         };
         Self {
             ledger,
@@ -169,6 +211,25 @@ impl Metrics {
     /// Every endpoint there is. The ones told before and not now are gone from the page.
     pub fn endpoints(&self, endpoints: Vec<EndpointHealth>) {
         self.told(|told| told.endpoints = endpoints);
+    }
+
+    /// Every rollout there is. The ones told before and not now are gone from the page.
+    pub fn rollouts(&self, rollouts: Vec<RolloutState>) {
+        self.told(|told| told.rollouts = rollouts);
+    }
+
+    /// A rollout went back; `reason` is one of a closed set of words.
+    pub fn rolled_back(&self, rollout: &str, reason: &'static str) {
+        self.told(|told| {
+            if told.rollbacks.len() >= ROLLBACKS_MAX {
+                let shown: HashSet<_> = told.rollouts.iter().map(|at| &at.rollout).collect();
+                told.rollbacks.retain(|(name, _), _| shown.contains(name));
+            }
+            *told
+                .rollbacks
+                .entry((rollout.to_owned(), reason))
+                .or_default() += 1;
+        });
     }
 
     /// The page, in Prometheus' text format, sorted so that two pages can be compared by eye.
@@ -231,6 +292,7 @@ impl Metrics {
                     f64::from(u8::from(at.healthy)),
                 );
             }
+            publish_rollouts(page, told);
         });
         page.counter(&REJECTED, &[], self.rejected.load(Ordering::Relaxed));
         page.counter(&LOG_DROPPED, &[], self.log_dropped.load(Ordering::Relaxed));
@@ -238,6 +300,23 @@ impl Metrics {
 
     fn told<T>(&self, with: impl FnOnce(&mut Told) -> T) -> T {
         with(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn publish_rollouts(page: &Page, told: &Told) {
+    for at in &told.rollouts {
+        page.gauge(&ROLLOUT_WEIGHT, &[&at.rollout], at.weight);
+        for phase in PHASES {
+            let is = f64::from(u8::from(phase == at.phase));
+            page.gauge(&ROLLOUT_PHASE, &[&at.rollout, phase], is);
+        }
+        for (metric, progress) in &at.evidence {
+            page.gauge(&ROLLOUT_EVIDENCE, &[&at.rollout, metric], *progress);
+        }
+    }
+    let shown = |name: &str| told.rollouts.iter().any(|at| at.rollout == name);
+    for ((rollout, reason), count) in told.rollbacks.iter().filter(|((name, _), _)| shown(name)) {
+        page.counter(&ROLLBACKS, &[rollout, reason], *count);
     }
 }
 

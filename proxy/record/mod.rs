@@ -8,6 +8,7 @@
 //! - `reason`: why the proxy refuses, in one table
 //! - `ids`: small numbers for the names of the configuration
 //! - `tally`: the counts of one version
+//! - `rollouts`: what rollouts are judged by; `arm`: the two sides of one
 //! - `ledger`: all counts, over all workers
 //! - `worker`: the end that a worker writes
 //! - `observed`: the promise that an exchange is counted once
@@ -15,6 +16,7 @@
 //! - `access_log`: a JSON line a request
 
 mod access_log;
+mod arm;
 mod ids;
 mod ledger;
 mod metrics;
@@ -22,15 +24,21 @@ mod observed;
 mod outcome;
 mod process;
 mod reason;
+mod rollouts;
 mod tally;
 mod worker;
 
 pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog};
-pub use ids::{ListenerId, RouteId, VersionId};
+pub use arm::Arm;
+pub use ids::{ListenerId, RolloutId, RouteId, VersionId};
 pub use ledger::Ledger;
-pub use metrics::{EndpointHealth, Metrics};
+pub use metrics::{EndpointHealth, Metrics, PHASES, RolloutState};
 pub use observed::Recorder;
 pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
 pub use reason::Reason;
+pub use rollouts::{
+    ArmCounts, Assignment, Ended, INCIDENTS_MAX, Incident, Measure, RolloutCounts, RolloutTimes,
+    SlowBound,
+};
 pub use tally::{BOUNDS, Totals};
 pub use worker::{Series, WorkerLedger};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::record::{CLIENT_GONE, Failure, FailureKind, Outcome, Series, WorkerLedger};
+use crate::record::{CLIENT_GONE, Failure, FailureKind, Outcome, Series, VersionId, WorkerLedger};
 
 /// Counts one exchange, exactly once: when it is settled, or when it is dropped because nobody waits for it any more.
 ///
@@ -13,6 +13,7 @@ pub struct Recorder {
     ledger: WorkerLedger,
     started: Instant,
     series: Series,
+    stand_in: Option<(VersionId, Instant)>,
     settled: bool,
 }
 
@@ -23,8 +24,15 @@ impl Recorder {
             ledger,
             started,
             series,
+            stand_in: None,
             settled: false,
         }
+    }
+
+    /// Where it is counted.
+    #[must_use]
+    pub fn ledger(&self) -> &WorkerLedger {
+        &self.ledger
     }
 
     /// When the request's head was read.
@@ -42,6 +50,14 @@ impl Recorder {
     /// It is known by now where the request goes.
     pub fn set_series(&mut self, series: Series) {
         self.series = series;
+    }
+
+    /// The version that was chosen has failed like this, and `other` answers in its place from now on. Each is timed and
+    /// judged for what it did; the request itself stays one, of the version that was chosen.
+    pub fn falls_back(&mut self, outcome: &Outcome, other: VersionId) {
+        self.ledger.settle_version(self.series.version, outcome);
+        self.ledger.fallback(self.series.version);
+        self.stand_in = Some((other, Instant::now()));
     }
 
     /// Counts the exchange as it ended.
@@ -62,7 +78,18 @@ impl Recorder {
 
     fn record(&mut self, outcome: &Outcome) {
         self.settled = true;
-        self.ledger.settle(self.series, outcome);
+        let Some((other, since)) = self.stand_in else {
+            return self.ledger.settle(self.series, outcome);
+        };
+        self.ledger.settle_request(self.series, outcome.status);
+        let duration = since.elapsed();
+        self.ledger.settle_version(
+            other,
+            &Outcome {
+                duration,
+                ..*outcome
+            },
+        );
     }
 }
 
@@ -88,6 +115,7 @@ impl Drop for Recorder {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::record::{Ledger, Reason, RouteId};
@@ -136,6 +164,30 @@ mod tests {
         exchange();
         let counted = allocation_counter::measure(|| (0..1000).for_each(|_| exchange()));
         assert_eq!(counted.count_total, 0, "{counted:?}");
+    }
+
+    #[test]
+    fn a_request_that_another_version_answered_is_one_request_and_each_version_did_its_part() {
+        let ledger = Ledger::new(1);
+        let worker = ledger.worker(0);
+        let mut recorder = recorder(&ledger, &worker);
+        let (chosen, other) = (recorder.series().version, ledger.version("s", "stable"));
+        recorder.falls_back(&Outcome::answered(503, Duration::from_secs(2)), other);
+        recorder.settle_now(200, None);
+        assert_eq!(statuses(&ledger), [(200, 1)], "its caller saw a 200");
+        let (failed, stood_in) = (ledger.totals(chosen), ledger.totals(other));
+        assert_eq!(
+            (failed.requests(), failed.failures(), failed.fallbacks),
+            (1, 1, 1)
+        );
+        assert_eq!(
+            (stood_in.requests(), stood_in.failures(), stood_in.fallbacks),
+            (1, 0, 0)
+        );
+        assert!(
+            stood_in.duration_sum() < Duration::from_secs(2),
+            "not the other's time"
+        );
     }
 
     #[test]

@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::record::ids::OTHER;
+use crate::record::rollouts::{RolloutCell, Rollouts};
 use crate::record::tally::{Tally, bump, shift};
-use crate::record::{ListenerId, Outcome, Reason, RouteId, VersionId};
+use crate::record::{
+    Assignment, Ended, ListenerId, Measure, Outcome, Reason, RolloutId, RouteId, VersionId,
+};
 
 /// Series that one worker tells apart; what comes later is counted under `(other)`. Reached only where a service
 /// answers with hundreds of different statuses on thousands of routes.
@@ -87,6 +90,7 @@ impl Default for Door {
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
     lent: AtomicBool,
+    pub(crate) rollouts: Arc<Rollouts>,
     #[expect(
         clippy::disallowed_types,
         reason = "taken at the first use of a series and at a scrape, never to count"
@@ -100,9 +104,18 @@ pub(crate) struct Cells {
     pub(crate) requests: HashMap<SeriesKey, Arc<Count>>,
     pub(crate) versions: HashMap<VersionId, Arc<Tally>>,
     pub(crate) listeners: HashMap<ListenerId, Arc<Door>>,
+    pub(crate) rollouts: HashMap<RolloutId, Arc<RolloutCell>>,
 }
 
 impl Shard {
+    /// With what it has in common with the others.
+    pub(crate) fn new(rollouts: Arc<Rollouts>) -> Self {
+        Self {
+            rollouts,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn cells(&self) -> MutexGuard<'_, Cells> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,6 +135,8 @@ struct Desk {
     versions: RefCell<Vec<Option<Arc<Tally>>>>,
     /// By listener id.
     listeners: RefCell<Vec<Option<Arc<Door>>>>,
+    /// By rollout id.
+    rollouts: RefCell<Vec<Option<Arc<RolloutCell>>>>,
     full_said: Cell<bool>,
 }
 
@@ -136,13 +151,20 @@ impl WorkerLedger {
             requests: RefCell::new(Found::new()),
             versions: RefCell::default(),
             listeners: RefCell::default(),
+            rollouts: RefCell::default(),
             full_said: Cell::new(false),
         })))
     }
 
     /// Counts an exchange that has ended: the request, its duration, and its failure if the version is to blame.
     pub fn settle(&self, series: Series, outcome: &Outcome) {
-        let mut key = SeriesKey::new(series, outcome.status);
+        self.settle_request(series, outcome.status);
+        self.settle_version(series.version, outcome);
+    }
+
+    /// Counts the request alone, by the status that its caller saw.
+    pub(crate) fn settle_request(&self, series: Series, status: u16) {
+        let mut key = SeriesKey::new(series, status);
         let mut requests = self.0.requests.borrow_mut();
         if requests.len >= SERIES_MAX && requests.find(key).is_err() {
             key = self.one_too_many(key);
@@ -151,8 +173,12 @@ impl WorkerLedger {
             .find(key)
             .unwrap_or_else(|found| found.keep(key, self.first_request(key)));
         bump(&count.0, 1);
-        if series.version != VersionId::NONE {
-            self.with_tally(series.version, |tally| tally.settle(outcome));
+    }
+
+    /// Counts what a version did: its time, and its failure if it is to blame.
+    pub(crate) fn settle_version(&self, version: VersionId, outcome: &Outcome) {
+        if version != VersionId::NONE {
+            self.with_tally(version, |tally| tally.settle(outcome));
         }
     }
 
@@ -174,6 +200,19 @@ impl WorkerLedger {
     /// Counts a request of this version that another version answers in its place.
     pub fn fallback(&self, version: VersionId) {
         self.with_tally(version, |tally| bump(&tally.fallbacks, 1));
+    }
+
+    /// Counts a request of a rollout that has ended, and tells the judge of it where he should know.
+    pub fn weigh(&self, assignment: &Assignment, measure: &Measure, ended: &Ended) {
+        let queue = &self.0.shard.rollouts.queue;
+        self.with_rollout(assignment.rollout, |cell| {
+            cell.weigh(assignment, measure, ended, || fastrand::u64(..), queue);
+        });
+    }
+
+    /// Counts a copy that a candidate was sent, and of which nobody saw the answer.
+    pub fn weigh_mirrored(&self, id: RolloutId, attempt: u32, measure: &Measure, ended: &Ended) {
+        self.with_rollout(id, |cell| cell.weigh_mirrored(attempt, measure, ended));
     }
 
     #[cold]
@@ -201,6 +240,14 @@ impl WorkerLedger {
     fn with_tally(&self, id: VersionId, count: impl FnOnce(&Tally)) {
         with_cell(&self.0.versions, id.0, count, || {
             Arc::clone(self.0.shard.cells().versions.entry(id).or_default())
+        });
+    }
+
+    fn with_rollout(&self, id: RolloutId, count: impl FnOnce(&RolloutCell)) {
+        let shard = &self.0.shard;
+        with_cell(&self.0.rollouts, id.0, count, || {
+            let new = || Arc::new(RolloutCell::new(shard.rollouts.get(id)));
+            Arc::clone(shard.cells().rollouts.entry(id).or_insert_with(new))
         });
     }
 

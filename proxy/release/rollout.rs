@@ -24,6 +24,7 @@ mod door; // may the next stage be entered?
 mod edits; // the file has changed
 mod orders; // an operator wants something
 mod ramp; // what is about to be carried
+mod recall; // a rollback that was written down faster than the rest
 mod sentence; // why it stands where it stands
 mod standing; // what is asked of it
 

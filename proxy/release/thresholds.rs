@@ -25,6 +25,17 @@ pub struct Thresholds {
     quantile: Option<Duration>,
 }
 
+/// What thresholds have seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// In the window of `error_rate`.
+    pub errors: Counted,
+    /// In the window of `latency`.
+    pub latency: Counted,
+    /// Failures in a row at present.
+    pub run: u32,
+}
+
 impl Thresholds {
     /// Nothing seen.
     #[must_use]
@@ -68,6 +79,22 @@ impl Thresholds {
     /// The guarded quantile of the candidate's times, from a histogram. It is told, and decides nothing.
     pub fn quantile(&mut self, seen: Option<Duration>) {
         self.quantile = seen;
+    }
+
+    /// What they have seen, for whoever asks.
+    #[must_use]
+    pub fn seen(&self, now: Duration) -> Seen {
+        Seen {
+            errors: self
+                .error_rate
+                .as_ref()
+                .map_or_else(Counted::default, |(_, window)| window.sum(now)),
+            latency: self
+                .latency
+                .as_ref()
+                .map_or_else(Counted::default, |(_, window)| window.sum(now)),
+            run: self.run,
+        }
     }
 
     /// What fires at present; where several do, the one that needs the fewest requests.

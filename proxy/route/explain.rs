@@ -1,14 +1,15 @@
 //! A decision told step by step: what was tried, what was seen and what was wanted, for an operator who asks "why?".
 
 use serde::Serialize;
-use tidegate_config::HostPattern;
 use tidegate_config::units::PARTS;
+use tidegate_config::{HostPattern, Share};
 
 use super::caller::Caller;
 use super::condition::{Asked, Condition};
 use super::identity::KeySource;
+use super::lot::Lots;
 use super::matcher::Text;
-use super::table::{Action, By, Choice, Decision, Forward, Route, Split, Table, Target};
+use super::table::{Action, By, Choice, Decision, Forward, Rollout, Route, Split, Table, Target};
 use super::{cookie, host, query};
 
 /// Routes and rules that do not fit are told one by one up to this many of each.
@@ -35,14 +36,19 @@ pub struct Explanation {
 
 impl Table {
     /// Decides as [`Table::decide`] does, and tells how. For people: it takes its time and allocates.
-    pub fn explain(&self, caller: &Caller<'_>, chance: &mut dyn FnMut() -> u64) -> Explanation {
+    pub fn explain<L: Lots + ?Sized>(
+        &self,
+        caller: &Caller<'_>,
+        lots: &L,
+        chance: &mut dyn FnMut() -> u64,
+    ) -> Explanation {
         // The same numbers serve the decision and the telling: at most one slot and the two halves of an ID are drawn.
         let drawn = [chance(), chance(), chance()];
         let again = || {
             let mut numbers = drawn.into_iter().cycle();
             move || numbers.next().unwrap_or_default()
         };
-        let decision = self.decide(caller, &mut again());
+        let decision = self.decide(caller, lots, &mut again());
         let mut why = Vec::new();
         let mut explanation = Explanation {
             route: None,
@@ -77,7 +83,7 @@ impl Table {
                     let mut chance = again();
                     let mut asked = Asked::new(caller, &self.identity, &self.geo, &mut chance);
                     self.tell_rules(forward, &choice, &mut asked, &mut why);
-                    self.tell_version(forward, &choice, &mut why);
+                    self.tell_version(forward, &choice, lots, &mut asked, &mut why);
                     explanation = self.named(forward, &choice);
                 }
             }
@@ -107,12 +113,8 @@ impl Table {
     }
 
     fn key_source(&self, forward: &Forward, choice: &Choice) -> Option<String> {
-        let by = choice
-            .rule
-            .and_then(|rule| match &forward.rules[rule].target {
-                Target::Split(split) => Some(&split.by),
-                Target::To(_) => None,
-            });
+        let rule = choice.rule.map(|rule| &forward.rules[rule]);
+        let by = rule.and_then(|rule| self.by(&rule.target));
         Some(match (choice.key_source, by) {
             (KeySource::Nothing, _) => return None,
             (KeySource::User(number), _) => self.identity.describe(number),
@@ -126,6 +128,15 @@ impl Table {
             (KeySource::ClientAddress, _) => "client address".into(),
             (KeySource::Random, _) => "random".into(),
         })
+    }
+
+    /// What a target gives slots by.
+    fn by<'a>(&'a self, target: &'a Target) -> Option<&'a By> {
+        match target {
+            Target::To(_) => None,
+            Target::Split(split) => Some(&split.by),
+            Target::Rollout(number) => Some(&self.rollouts[*number].by),
+        }
     }
 
     fn tell_routes(&self, caller: &Caller<'_>, chosen: Option<usize>, why: &mut Vec<String>) {
@@ -221,57 +232,51 @@ impl Table {
             .as_ref()
             .map_or_else(|| "it has no conditions".into(), |c| seen(c, asked));
         why.push(format!("rule \"{}\" matches: {seen}", rule.name));
-        if let (Target::Split(Split { by: By::User, .. }), Some(user)) =
-            (&rule.target, asked.user())
-        {
+        if let (Some(By::User), Some(user)) = (self.by(&rule.target), asked.user()) {
             why.push(format!("the user is \"{}\"", shown(user.key.as_bytes())));
         }
     }
 
-    fn tell_version(&self, forward: &Forward, choice: &Choice, why: &mut Vec<String>) {
-        let versions = &self.services[choice.service].versions;
-        let version = &versions[choice.version];
+    fn tell_version<L: Lots + ?Sized>(
+        &self,
+        forward: &Forward,
+        choice: &Choice,
+        lots: &L,
+        asked: &mut Asked<'_>,
+        why: &mut Vec<String>,
+    ) {
+        let version = &self.services[choice.service].versions[choice.version];
         let Some(rule) = choice.rule.map(|rule| &forward.rules[rule]) else {
             why.push(format!(
                 "no rule matches: to {version}, the service's stable"
             ));
             return;
         };
-        let Target::Split(split) = &rule.target else {
-            why.push(format!("the rule sends to {version}"));
+        match &rule.target {
+            Target::To(_) => why.push(format!("the rule sends to {version}")),
+            Target::Split(split) => self.tell_split(split, forward, choice, why),
+            Target::Rollout(number) => {
+                let rollout = &self.rollouts[*number];
+                let standing = lots.lot(*number).map(|lot| {
+                    let is_back = lot.is_back(rollout.cohorts(asked));
+                    (lot.candidate(), is_back)
+                });
+                self.tell_rollout(rollout, standing, forward, choice, why);
+            }
+        }
+    }
+
+    fn tell_split(&self, split: &Split, forward: &Forward, choice: &Choice, why: &mut Vec<String>) {
+        let versions = &self.services[choice.service].versions;
+        let weights = (0..versions.len()).map(|number| (number, split.bounds.weight(number)));
+        why.push(format!("the split: {}", shown_weights(versions, weights)));
+        let Some(slot) = self.tell_slot("the split says so", forward, choice, why) else {
             return;
         };
-        let weights: Vec<String> = (0..versions.len())
-            .map(|number| (number, split.bounds.weight(number)))
-            .filter(|(_, weight)| weight.parts() > 0)
-            .map(|(number, weight)| format!("{} {} %", versions[number], weight.percent()))
-            .collect();
-        why.push(format!("the split: {}", weights.join(", ")));
-        let Some(slot) = choice.slot else {
-            let cause = match split.by {
-                By::Random => "the split says so",
-                _ => "nobody says who it is",
-            };
-            why.push(format!(
-                "each request draws a slot of its own ({cause}); this one drew {version}"
-            ));
-            return;
-        };
-        let source = self.key_source(forward, choice).unwrap_or_default();
-        why.push(format!(
-            "slot {} of {}, from {source}: on {version}",
-            grouped(slot),
-            grouped(PARTS)
-        ));
         for (number, needed) in split.bounds.thresholds(slot) {
             let candidate = &versions[number];
             why.push(match needed {
-                Some(needed) => format!(
-                    "slot {} of {}: on {candidate} from a weight of {} %",
-                    grouped(slot),
-                    grouped(PARTS),
-                    needed.percent()
-                ),
+                Some(needed) => on_from(slot, candidate, needed),
                 None => format!(
                     "slot {}: never on {candidate} with the other weights as they are",
                     grouped(slot)
@@ -279,6 +284,93 @@ impl Table {
             });
         }
     }
+
+    /// `standing` is the candidate's weight, and whether the request belongs to a cohort that is back.
+    fn tell_rollout(
+        &self,
+        rollout: &Rollout,
+        standing: Option<(Share, bool)>,
+        forward: &Forward,
+        choice: &Choice,
+        why: &mut Vec<String>,
+    ) {
+        let name = &rollout.name;
+        let versions = &self.services[choice.service].versions;
+        let (candidate, stable) = (&versions[rollout.candidate], &versions[rollout.stable]);
+        let Some((weight, is_back)) = standing.filter(|_| !rollout.is_superseded()) else {
+            why.push(format!(
+                "the rollout \"{name}\" is superseded: {stable} is the service's stable by now"
+            ));
+            return;
+        };
+        let left = Share::from_parts(PARTS - weight.parts()).unwrap_or_default();
+        let weights = [(rollout.candidate, weight), (rollout.stable, left)];
+        why.push(format!(
+            "the rollout \"{name}\": {}",
+            shown_weights(versions, weights)
+        ));
+        let slot = self.tell_slot("the rollout says so", forward, choice, why);
+        if is_back {
+            why.push(format!(
+                "it belongs to a cohort that is back on {stable}, whatever its slot"
+            ));
+        } else if let Some(slot) = slot
+            && let Some(needed) = Share::from_parts(slot + 1)
+        {
+            why.push(on_from(slot, candidate, needed));
+        }
+    }
+
+    /// The slot and what it came from; `None` where chance drew one. `by_chance` is why a split may want that.
+    fn tell_slot(
+        &self,
+        by_chance: &str,
+        forward: &Forward,
+        choice: &Choice,
+        why: &mut Vec<String>,
+    ) -> Option<u32> {
+        let version = &self.services[choice.service].versions[choice.version];
+        let Some(slot) = choice.slot else {
+            let rule = choice.rule.map(|rule| &forward.rules[rule]);
+            let cause = match rule.and_then(|rule| self.by(&rule.target)) {
+                Some(By::Random) => by_chance,
+                _ => "nobody says who it is",
+            };
+            why.push(format!(
+                "each request draws a slot of its own ({cause}); this one drew {version}"
+            ));
+            return None;
+        };
+        let source = self.key_source(forward, choice).unwrap_or_default();
+        why.push(format!(
+            "slot {} of {}, from {source}: on {version}",
+            grouped(slot),
+            grouped(PARTS)
+        ));
+        Some(slot)
+    }
+}
+
+fn on_from(slot: u32, version: &str, needed: Share) -> String {
+    format!(
+        "slot {} of {}: on {version} from a weight of {} %",
+        grouped(slot),
+        grouped(PARTS),
+        needed.percent()
+    )
+}
+
+/// Those above 0: `v1 90 %, v2 10 %`.
+fn shown_weights(
+    versions: &[Box<str>],
+    weights: impl IntoIterator<Item = (usize, Share)>,
+) -> String {
+    let shown: Vec<String> = weights
+        .into_iter()
+        .filter(|(_, weight)| weight.parts() > 0)
+        .map(|(number, weight)| format!("{} {} %", versions[number], weight.percent()))
+        .collect();
+    shown.join(", ")
 }
 
 /// What a condition saw and what it wanted: of an `all` that fails the first that does.

@@ -52,7 +52,12 @@ impl Salt {
 
 /// The slot of a key, from 0 to 99 999.
 pub fn slot(key: &[u8], salt: Salt) -> u32 {
-    spread(xxh3_64_with_seed(key, salt.0))
+    spread(hash(key, salt))
+}
+
+/// What a key's slot is made of: even over all 64 bits, and different under every salt.
+pub fn hash(key: &[u8], salt: Salt) -> u64 {
+    xxh3_64_with_seed(key, salt.0)
 }
 
 /// The slot of a number that is even over all 64 bits: a hash, or chance.

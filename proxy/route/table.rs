@@ -13,10 +13,12 @@ use super::cookie;
 use super::host::Hosts;
 use super::identity::{AddressText, Identity, Key, KeySource};
 use super::index::Index;
+use super::lot::{Drawn, Lot, Lots};
 use super::path::PathRule;
 use super::region::{Geo, Regions};
-use super::slot::{Salt, slot, spread};
+use super::slot::{Salt, hash, spread};
 use super::split::Bounds;
+use crate::record::Arm;
 
 /// All routes, ready to decide. Immutable, shared by every worker.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub struct Table {
     hosts: Hosts,
     pub(super) routes: Box<[Route]>,
     pub(super) services: Box<[Service]>,
+    pub(super) rollouts: Box<[Rollout]>,
     pub(super) identity: Identity,
     pub(super) geo: Geo,
     /// By listener.
@@ -63,6 +66,9 @@ pub struct Choice {
     /// An ID that the visitor is given with the answer, as [`Table::assigned_cookie`]: somebody asked who the user is,
     /// and nobody knew.
     pub assigned: Option<AssignedId>,
+    /// The rollout that it is evidence for. `None` for a request that a rule sent by force, whose cohort is back on stable,
+    /// or whose rollout is superseded.
+    pub lot: Option<Drawn>,
 }
 
 #[derive(Debug)]
@@ -101,6 +107,19 @@ pub(super) struct Rule {
 pub(super) enum Target {
     To(usize),
     Split(Split),
+    /// Index into `Config::rollouts`.
+    Rollout(usize),
+}
+
+/// A rollout but for its weight, which is its [`Lot`]'s.
+#[derive(Debug)]
+pub(super) struct Rollout {
+    pub(super) name: Box<str>,
+    pub(super) by: By,
+    pub(super) candidate: usize,
+    pub(super) stable: usize,
+    /// At most [`config::plan::MAX_COHORTS`].
+    cohorts: Box<[Condition]>,
 }
 
 #[derive(Debug)]
@@ -151,6 +170,11 @@ impl Table {
             hosts,
             routes,
             services: services.collect(),
+            rollouts: config
+                .rollouts
+                .iter()
+                .map(|rollout| Rollout::compile(rollout, config))
+                .collect(),
             identity: Identity::compile(config),
             geo: Geo::compile(config, regions),
             stripped: config
@@ -166,9 +190,14 @@ impl Table {
         }
     }
 
-    /// Where this request goes. `chance` gives numbers that are even over 64 bits; it is asked only for random slots
-    /// and for a visitor's new ID.
-    pub fn decide(&self, caller: &Caller<'_>, chance: &mut dyn FnMut() -> u64) -> Decision {
+    /// Where this request goes. `lots` are those of the rollouts of the same configuration. `chance` gives numbers that
+    /// are even over 64 bits; it is asked only for random slots and for a visitor's new ID.
+    pub fn decide<L: Lots + ?Sized>(
+        &self,
+        caller: &Caller<'_>,
+        lots: &L,
+        chance: &mut dyn FnMut() -> u64,
+    ) -> Decision {
         let Some(number) = self.find_route(caller) else {
             return Decision::NotFound;
         };
@@ -182,7 +211,7 @@ impl Table {
                         .as_ref()
                         .is_none_or(|condition| condition.holds(asked))
                 });
-                Decision::Forward(self.choose(number, forward, rule, &mut asked))
+                Decision::Forward(self.choose(number, forward, rule, lots, &mut asked))
             }
         }
     }
@@ -214,11 +243,12 @@ impl Table {
             .map(|route| route as usize)
     }
 
-    fn choose(
+    fn choose<L: Lots + ?Sized>(
         &self,
         route: usize,
         forward: &Forward,
         rule: Option<usize>,
+        lots: &L,
         asked: &mut Asked<'_>,
     ) -> Choice {
         let service = forward.service;
@@ -230,18 +260,33 @@ impl Table {
             slot: None,
             key_source: KeySource::Nothing,
             assigned: None,
+            lot: None,
         };
         let mut choice = match rule.map(|rule| &forward.rules[rule].target) {
             None => plain(self.services[service].stable),
             Some(Target::To(version)) => plain(*version),
             Some(Target::Split(split)) => {
-                let (slot, key_source) = split.slot(asked);
-                let version = split.bounds.version(slot);
-                let slot = (key_source != KeySource::Random).then_some(slot);
+                let (number, key_source) = split.by.number(split.salt, asked);
+                let slot = spread(number);
                 Choice {
-                    slot,
+                    slot: (key_source != KeySource::Random).then_some(slot),
                     key_source,
-                    ..plain(version)
+                    ..plain(split.bounds.version(slot))
+                }
+            }
+            Some(Target::Rollout(number)) => {
+                let rollout = &self.rollouts[*number];
+                match lots.lot(*number).filter(|_| !rollout.is_superseded()) {
+                    Some(lot) => {
+                        let lot = rollout.draw(*number, lot, asked);
+                        Choice {
+                            slot: lot.slot,
+                            key_source: lot.key_source,
+                            lot: lot.drawn,
+                            ..plain(lot.version)
+                        }
+                    }
+                    None => plain(rollout.stable),
                 }
             }
         };
@@ -256,35 +301,99 @@ impl Table {
     }
 }
 
-impl Split {
-    /// The slot of a request, by chance where no key is found.
-    pub(super) fn slot(&self, asked: &mut Asked<'_>) -> (u32, KeySource) {
+/// What a rollout does with a request.
+struct Placed {
+    version: usize,
+    slot: Option<u32>,
+    key_source: KeySource,
+    drawn: Option<Drawn>,
+}
+
+impl Rollout {
+    fn compile(written: &config::Rollout, config: &config::Config) -> Self {
+        Self {
+            name: written.name.as_str().into(),
+            by: By::compile(&written.by),
+            candidate: written.candidate,
+            stable: config.services[written.service].stable,
+            cohorts: written
+                .cohorts
+                .iter()
+                .take(config::plan::MAX_COHORTS)
+                .map(|cohort| Condition::compile(&cohort.when))
+                .collect(),
+        }
+    }
+
+    /// The candidate is stable already: everybody goes there.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.candidate == self.stable
+    }
+
+    /// Bit `i`: the request belongs to cohort `i`.
+    pub(super) fn cohorts(&self, asked: &mut Asked<'_>) -> u16 {
+        let bits = self.cohorts.iter().enumerate();
+        bits.fold(0, |all, (bit, condition)| {
+            all | u16::from(condition.holds(asked)) << bit
+        })
+    }
+
+    fn draw(&self, rollout: usize, lot: &Lot, asked: &mut Asked<'_>) -> Placed {
+        let (number, key_source) = self.by.number(lot.salt(), asked);
+        let is_keyed = key_source != KeySource::Random;
+        let slot = spread(number);
+        let cohorts = self.cohorts(asked);
+        // A cohort that is back had no chance to be on the candidate, so what becomes of it says nothing.
+        let is_back = lot.is_back(cohorts);
+        let arm = lot.arm(slot);
+        let drawn = Drawn {
+            rollout,
+            unit: is_keyed.then_some(number),
+            slot,
+            arm,
+            cohorts,
+        };
+        Placed {
+            version: match arm {
+                Arm::Candidate if !is_back => self.candidate,
+                _ => self.stable,
+            },
+            slot: is_keyed.then_some(slot),
+            key_source,
+            drawn: (!is_back).then_some(drawn),
+        }
+    }
+}
+
+impl By {
+    /// What a request's slot is made of: its key's hash, or chance where no key is found.
+    fn number(&self, salt: Salt, asked: &mut Asked<'_>) -> (u64, KeySource) {
         let caller = asked.caller;
-        let (key, source) = match &self.by {
-            By::Random => (None, KeySource::Random),
-            By::User => {
+        let (key, source) = match self {
+            Self::Random => (None, KeySource::Random),
+            Self::User => {
                 let user = asked.user();
                 (
                     user.map(|user| user.key),
                     user.map_or(KeySource::Random, |user| user.source),
                 )
             }
-            By::ClientAddress => (
+            Self::ClientAddress => (
                 Some(Key::Address(AddressText::new(caller.client))),
                 KeySource::ClientAddress,
             ),
-            By::Header(name) => match lines(caller.headers, name) {
+            Self::Header(name) => match lines(caller.headers, name) {
                 Lines::Agree(value) => (Some(Key::Sent(value)), KeySource::Header),
                 Lines::Silent | Lines::Differ => (None, KeySource::Random),
             },
-            By::Cookie(name) => (
+            Self::Cookie(name) => (
                 cookie::answer(caller.headers, name.as_bytes()).map(Key::Sent),
                 KeySource::Cookie,
             ),
         };
         match key {
-            Some(key) => (slot(key.as_bytes(), self.salt), source),
-            None => (spread(asked.draw()), KeySource::Random),
+            Some(key) => (hash(key.as_bytes(), salt), source),
+            None => (asked.draw(), KeySource::Random),
         }
     }
 }
@@ -330,7 +439,7 @@ impl Rule {
     fn compile(written: &config::Rule, stable: usize) -> Self {
         let target = match &written.target {
             config::Target::To(version) => Target::To(*version),
-            config::Target::Rollout(_) => Target::To(stable),
+            config::Target::Rollout(rollout) => Target::Rollout(*rollout),
             config::Target::Split(split) => Target::Split(Split {
                 by: By::compile(&split.by),
                 salt: Salt::new(&split.salt),

@@ -127,6 +127,11 @@ impl Inflow {
         &self.lease
     }
 
+    /// Whether it comes over HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.http2.is_some()
+    }
+
     /// The body has ended well: the connection may serve the next request.
     pub fn release(self) {
         self.lease.release();

@@ -1,18 +1,20 @@
 //! The ordinary backend: an HTTP/1.1 server that says which version it is and tells what it received. What it answers is
 //! chosen by the query: `?status=503`, `delay=50` (ms before the head), `bytes=1000`, `chunks=5` (in so many chunks),
-//! `pace=10` (ms between pieces), `trailers=1`, `close=1`, `cookie=a=1`, `refuse=1` (an upgrade).
+//! `pace=10` (ms between pieces), `trailers=1`, `close=1`, `cookie=a=1`, `refuse=1` (an upgrade). How it fares as a whole
+//! can be changed while it runs: [`Backend::turn`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::h2c;
+use super::wait::{eventually, until};
 use super::websocket;
 use super::wire::{Answer, Fields, Reader, split_head};
 
@@ -20,8 +22,41 @@ use super::wire::{Answer, Fields, Reader, split_head};
 pub struct Backend {
     pub address: SocketAddr,
     pub state: Arc<State>,
-    stop: Arc<AtomicBool>,
+    /// Of the thread that accepts; `None` while nobody does.
+    stop: Mutex<Option<Arc<AtomicBool>>>,
     open: Open,
+    h2c: bool,
+}
+
+/// How a backend fares, health checks included where it refuses or hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// As asked.
+    Well,
+    /// Answers with this status.
+    Fails(u16),
+    /// Answers so much later.
+    Slow(Duration),
+    /// Nobody listens; the connections that were open are closed.
+    Refuses,
+    /// Takes each request and never answers it.
+    Hangs,
+}
+
+/// No request hangs longer, whatever the test forgot.
+pub const HANGS_AT_MOST: Duration = Duration::from_secs(60);
+
+/// What a backend answered, health checks left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Statuses below 500.
+    pub well: usize,
+    /// Statuses from 500 on, and requests that hung.
+    pub badly: usize,
+    /// When the first bad one was decided.
+    pub first_bad: Option<Instant>,
+    /// Whom they were for, by `x-user-id`.
+    pub users_hit: BTreeSet<String>,
 }
 
 /// The connections that are open now, by number.
@@ -42,6 +77,9 @@ pub struct State {
     pub forced: AtomicU16,
     /// Waits so many milliseconds before each answer.
     pub delay: AtomicUsize,
+    /// Never answers.
+    hangs: AtomicBool,
+    answered: Mutex<Answered>,
     recent: Mutex<VecDeque<Echo>>,
 }
 
@@ -58,8 +96,42 @@ impl State {
             healthy: AtomicBool::new(true),
             forced: AtomicU16::new(0),
             delay: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
+            answered: Mutex::default(),
             recent: Mutex::new(VecDeque::new()),
         })
+    }
+
+    fn set(&self, mood: Mood) {
+        let (status, delay) = match mood {
+            Mood::Fails(status) => (status, Duration::ZERO),
+            Mood::Slow(delay) => (0, delay),
+            Mood::Well | Mood::Refuses | Mood::Hangs => (0, Duration::ZERO),
+        };
+        self.forced.store(status, SeqCst);
+        self.delay.store(delay.as_millis() as usize, SeqCst);
+        self.hangs.store(mood == Mood::Hangs, SeqCst);
+    }
+
+    pub fn hangs(&self) -> bool {
+        self.hangs.load(SeqCst)
+    }
+
+    /// Counts what this request gets; 0 is nothing.
+    pub fn count(&self, echo: &Echo, status: u16) {
+        if echo.target.starts_with("/healthz") {
+            return;
+        }
+        let mut answered = self.answered.lock().expect("no test panicked here");
+        if (1..500).contains(&status) {
+            answered.well += 1;
+        } else {
+            answered.badly += 1;
+            answered.first_bad.get_or_insert_with(Instant::now);
+            answered
+                .users_hit
+                .insert(echo.header("x-user-id").to_owned());
+        }
     }
 
     pub fn note(&self, echo: &Echo) {
@@ -163,19 +235,22 @@ impl Backend {
     pub fn on(address: SocketAddr, version: &str) -> Self {
         let state = State::new(version);
         let listener = TcpListener::bind(address).expect("a free port");
-        let address = listener.local_addr().expect("a bound socket");
-        let (stop, open) = (Arc::new(AtomicBool::new(false)), Open::default());
         let backend = Self {
-            address,
+            address: listener.local_addr().expect("a bound socket"),
             state,
-            stop,
-            open,
+            stop: Mutex::default(),
+            open: Open::default(),
+            h2c: false,
         };
-        let (state, stop, open) = (
-            backend.state.clone(),
-            backend.stop.clone(),
-            backend.open.clone(),
-        );
+        backend.accept(listener);
+        backend
+    }
+
+    /// Serves who connects, on threads of its own, until it is told to stop.
+    fn accept(&self, listener: TcpListener) {
+        let stop = Arc::new(AtomicBool::new(false));
+        *self.stop.lock().expect("no test panicked here") = Some(stop.clone());
+        let (state, open) = (self.state.clone(), self.open.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if stop.load(SeqCst) {
@@ -200,7 +275,49 @@ impl Backend {
                 });
             }
         });
-        backend
+    }
+
+    /// Fares so from now on. What it counted stays. A request that hung is never answered: its connection closes.
+    #[track_caller]
+    pub fn turn(&self, mood: Mood) {
+        let listens = self.stop.lock().expect("no test panicked here").is_some();
+        if mood == Mood::Refuses {
+            assert!(!self.h2c, "the HTTP/2 backend cannot refuse");
+            self.stop_accepting();
+            self.hang_up();
+        } else if !listens {
+            let listener = eventually("its port is free again", HANGS_AT_MOST, || {
+                TcpListener::bind(self.address).map_err(|e| e.to_string())
+            });
+            self.accept(listener);
+        }
+        self.state.set(mood);
+    }
+
+    /// What it answered since it was started, or since [`Self::forget`].
+    pub fn answered(&self) -> Answered {
+        self.state
+            .answered
+            .lock()
+            .expect("no test panicked here")
+            .clone()
+    }
+
+    /// Counts anew from here.
+    pub fn forget(&self) {
+        *self.state.answered.lock().expect("no test panicked here") = Answered::default();
+    }
+
+    fn stop_accepting(&self) {
+        let stop = self.stop.lock().expect("no test panicked here").take();
+        if let Some(stop) = stop {
+            stop.store(true, SeqCst);
+            // Wakes it from its waiting; its listener closes with it.
+            let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+            until("nobody listens any more", || {
+                TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_err()
+            });
+        }
     }
 
     /// An HTTP/2 backend by prior knowledge, with the same behaviour; see `h2c.rs`.
@@ -210,8 +327,9 @@ impl Backend {
         Self {
             address,
             state,
-            stop,
+            stop: Mutex::new(Some(stop)),
             open: Arc::default(),
+            h2c: true,
         }
     }
 
@@ -258,8 +376,13 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.stop.store(true, SeqCst);
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let Ok(mut stop) = self.stop.lock()
+            && let Some(stop) = stop.take()
+        {
+            stop.store(true, SeqCst);
+            let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        }
+        self.state.hangs.store(false, SeqCst);
         self.hang_up();
     }
 }
@@ -357,12 +480,21 @@ fn reply(reader: &mut Reader<TcpStream>, state: &State, echo: &Echo) -> bool {
         websocket::serve(reader, &state.version, echo);
         return false;
     }
+    if state.hangs() {
+        state.count(echo, 0);
+        let since = Instant::now();
+        while state.hangs() && since.elapsed() < HANGS_AT_MOST {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        return false;
+    }
     std::thread::sleep(delay_for(state, echo));
     write_answer(&mut reader.stream, state, echo).is_ok() && echo.asked("close").is_none()
 }
 
 fn write_answer(stream: &mut TcpStream, state: &State, echo: &Echo) -> std::io::Result<()> {
     let status = status_for(state, echo);
+    state.count(echo, status);
     let body = if matches!(status, 204 | 304) {
         Vec::new()
     } else {

@@ -11,7 +11,7 @@ pub struct Installed {
     envs: Vec<(&'static str, PathBuf)>,
 }
 
-/// Finds `python`, `node`, `curl` or `chromium`.
+/// Finds `python`, `node`, `curl`, `chromium` or `prometheus`.
 #[track_caller]
 pub fn installed(client: &str) -> Installed {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-clients");
@@ -25,6 +25,12 @@ pub fn installed(client: &str) -> Installed {
                 modules.display()
             );
             (on_path("node"), vec![("NODE_PATH", modules)])
+        }
+        "prometheus" => {
+            let unpacked = beside.join("prometheus/usr/bin/prometheus");
+            let system = on_path("prometheus");
+            let found = if system.is_file() { system } else { unpacked };
+            (found, vec![])
         }
         other => (on_path(other), vec![]),
     };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::Echo;
-use super::backend::{State, body_for, delay_for, hash, status_for};
+use super::backend::{HANGS_AT_MOST, State, body_for, delay_for, hash, status_for};
 use super::wire::{Answer, Fields, latin1};
 
 /// No call of a test waits longer.
@@ -467,8 +467,17 @@ async fn answer(
     if !echo.target.starts_with("/healthz") {
         state.note(&echo);
     }
+    if state.hangs() {
+        state.count(&echo, 0);
+        let since = Instant::now();
+        while state.hangs() && since.elapsed() < HANGS_AT_MOST {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        return Err("it hung".to_owned());
+    }
     tokio::time::sleep(delay_for(state, &echo)).await;
     let status = status_for(state, &echo);
+    state.count(&echo, status);
     let empty = echo.method == "HEAD" || matches!(status, 204 | 304);
     let response = Response::builder()
         .status(status)

@@ -87,39 +87,23 @@ impl Launch {
         if !self.file.exists() {
             fs::write(&self.file, &self.yaml).expect("the folder can be written");
         }
-        let mut command = if self.before.is_empty() {
-            Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        } else {
-            let mut shell = Command::new("sh");
-            shell
-                .arg("-c")
-                .arg(format!("{}exec \"$0\" \"$@\"", self.before))
-                .arg(env!("CARGO_BIN_EXE_tidegate"));
-            shell
-        };
-        command.arg("run").arg("--config").arg(&self.file);
-        command
-            .arg("--state-dir")
-            .arg(&self.state)
-            .args(["--log-format", "json"]);
-        command.current_dir(self.folder.path()).stdin(Stdio::null());
-        command
-            .stdout(self.stdout.unwrap_or_else(Stdio::piped))
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut readers = Vec::new();
-        if let Some(pipe) = child.stdout.take() {
-            readers.push(collect(pipe, &log));
-        }
-        if let Some(pipe) = child.stderr.take() {
-            readers.push(collect(pipe, &log));
-        }
+        let stdout = self.stdout.unwrap_or_else(Stdio::piped);
+        let (child, readers) = run(
+            &self.before,
+            &self.file,
+            &self.state,
+            self.folder.path(),
+            stdout,
+            &log,
+        );
         Proxy {
             child,
             yaml: self.yaml,
             folder: self.folder,
             file: self.file,
+            state: self.state,
+            before: self.before,
             log,
             readers,
             admin: None,
@@ -147,6 +131,43 @@ impl Launch {
     }
 }
 
+/// Starts the binary; what it writes is gathered in `log`.
+fn run(
+    before: &str,
+    file: &Path,
+    state: &Path,
+    folder: &Path,
+    stdout: Stdio,
+    log: &Arc<Mutex<Vec<String>>>,
+) -> (Child, Vec<JoinHandle<()>>) {
+    let mut command = if before.is_empty() {
+        Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    } else {
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("{before}exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_tidegate"));
+        shell
+    };
+    command.arg("run").arg("--config").arg(file);
+    command
+        .arg("--state-dir")
+        .arg(state)
+        .args(["--log-format", "json"]);
+    command.current_dir(folder).stdin(Stdio::null());
+    command.stdout(stdout).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let mut readers = Vec::new();
+    if let Some(pipe) = child.stdout.take() {
+        readers.push(collect(pipe, log));
+    }
+    if let Some(pipe) = child.stderr.take() {
+        readers.push(collect(pipe, log));
+    }
+    (child, readers)
+}
+
 /// A running proxy. When the test is over it is told to leave, and must do so cleanly and with exit code 0 (or what
 /// [`Proxy::will_exit_with`] says).
 pub struct Proxy {
@@ -154,6 +175,8 @@ pub struct Proxy {
     yaml: String,
     folder: TempDir,
     file: PathBuf,
+    state: PathBuf,
+    before: String,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     admin: Option<SocketAddr>,
@@ -410,6 +433,43 @@ impl Proxy {
             "exit code after a drain; the log ends with {:#?}",
             tail(&self.log())
         );
+    }
+
+    /// `kill -9`, and gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the proxy is our child");
+        self.left = Some(self.child.wait().expect("the proxy is our child"));
+    }
+
+    /// Starts it once more after its end, with the same file and state, and waits until it is ready. Its log begins anew.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.left.is_some(), "it runs");
+        self.spawn_again();
+        self.wait_ready();
+    }
+
+    /// The same without waiting.
+    pub fn spawn_again(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        self.log = Arc::default();
+        (self.left, self.admin) = (None, None);
+        let (child, readers) = run(
+            &self.before,
+            &self.file,
+            &self.state,
+            self.folder.path(),
+            Stdio::piped(),
+            &self.log,
+        );
+        (self.child, self.readers) = (child, readers);
+    }
+
+    /// Where its state is.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// What the drain at the end of the test will exit with, where it is not 0.

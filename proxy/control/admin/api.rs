@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tidegate_config::Role;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
@@ -24,10 +24,12 @@ use tower::timeout::TimeoutLayer;
 
 use super::auth::{self, Need};
 use super::openapi;
+use super::rollouts::{self, Asker};
 use super::server::Peer;
 use super::trouble::Trouble;
 use crate::control::controller::Order;
 use crate::control::question::{self, Question};
+use crate::control::releases::Releases;
 use crate::control::standing::{FileState, Phase, Standing, rfc3339};
 use crate::control::status;
 use crate::record::{Ledger, Metrics};
@@ -99,6 +101,72 @@ pub const PATHS: &[Path] = &[
     },
     Path {
         method: "GET",
+        path: "/api/v1/rollouts",
+        needs: Need::Role(Role::Viewer),
+        summary: "Every rollout: phase, stage, weight, why it stands there, and what its guards see",
+    },
+    Path {
+        method: "GET",
+        path: "/api/v1/rollouts/{name}",
+        needs: Need::Role(Role::Viewer),
+        summary: "One of them",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/rollouts/{name}/pause",
+        needs: Need::Role(Role::Operator),
+        summary: "Stay at this weight",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/rollouts/{name}/resume",
+        needs: Need::Role(Role::Operator),
+        summary: "Go on after a pause",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/rollouts/{name}/rollback",
+        needs: Need::Role(Role::Operator),
+        summary: "Everybody back to stable, for good",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/rollouts/{name}/promote",
+        needs: Need::Role(Role::Approver),
+        summary: "End this stage's hold: one stage on",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/rollouts/{name}/approve",
+        needs: Need::Role(Role::Approver),
+        summary: "Let it into the next stage",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/rollouts/{name}/retry",
+        needs: Need::Role(Role::Approver),
+        summary: "Once more from the beginning, with other users",
+    },
+    Path {
+        method: "GET",
+        path: "/api/v1/history",
+        needs: Need::Role(Role::Viewer),
+        summary: "What happened to rollouts, oldest first; of one by ?rollout=NAME",
+    },
+    Path {
+        method: "GET",
+        path: "/api/v1/events",
+        needs: Need::Role(Role::Viewer),
+        summary: "Shifts, edits and alerts as they happen (server-sent events)",
+    },
+    Path {
+        method: "POST",
+        path: "/api/v1/observations",
+        needs: Need::Role(Role::Operator),
+        summary: "Business outcomes, one or a list: {rollout, metric, user or version, bad}",
+    },
+    Path {
+        method: "GET",
         path: "/openapi.json",
         needs: Need::Role(Role::Viewer),
         summary: "This description",
@@ -107,7 +175,7 @@ pub const PATHS: &[Path] = &[
 
 /// All that an answer may need.
 #[derive(Debug, Clone)]
-pub struct Api(Arc<Parts>);
+pub struct Api(Arc<Parts>, Arc<Semaphore>);
 
 /// What the API looks at and whom it orders about.
 #[derive(Debug)]
@@ -120,6 +188,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// How things stand.
     pub standing: Arc<Standing>,
+    /// All rollouts.
+    pub releases: Releases,
     /// The one writer's queue.
     pub orders: mpsc::Sender<Order>,
     /// Where the API is bound.
@@ -131,7 +201,15 @@ pub struct Parts {
 impl Api {
     /// An API over these.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), rollouts::places())
+    }
+
+    pub(super) fn releases(&self) -> &Releases {
+        &self.0.releases
+    }
+
+    pub(super) fn listeners(&self) -> &Arc<Semaphore> {
+        &self.1
     }
 
     /// Everything, guarded.
@@ -144,7 +222,8 @@ impl Api {
             .route("/api/v1/config", get(config))
             .route("/api/v1/config/reload", post(reload))
             .route("/api/v1/explain", post(explain))
-            .route("/openapi.json", get(description));
+            .route("/openapi.json", get(description))
+            .merge(rollouts::router());
         // The guard stands before the fallbacks too: a stranger does not learn which paths exist.
         limited(paths.fallback(nowhere).method_not_allowed_fallback(not_so))
             .layer(middleware::from_fn_with_state(self.clone(), guard))
@@ -185,12 +264,29 @@ async fn too_much(error: tower::BoxError) -> Trouble {
     }
 }
 
-async fn guard(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Trouble> {
+impl Path {
+    /// Whether a request for `path` is for it: segment by segment, `{name}` is any.
+    fn is_for(&self, path: &str) -> bool {
+        let mut asked = path.split('/');
+        let fits = self.path.split('/').all(|known| {
+            asked
+                .next()
+                .is_some_and(|segment| known.starts_with('{') || known == segment)
+        });
+        fits && asked.next().is_none()
+    }
+}
+
+async fn guard(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Trouble> {
     let path = request.uri().path();
     // An unknown path is nobody's, but who may read may learn that.
     let needs = PATHS
         .iter()
-        .find(|known| known.path == path)
+        .find(|known| known.is_for(path))
         .map_or(Need::Role(Role::Viewer), |known| known.needs);
     let peer = request
         .extensions()
@@ -200,6 +296,8 @@ async fn guard(State(api): State<Api>, request: Request, next: Next) -> Result<R
         .ip();
     let tokens = &api.0.live.current().config.admin.tokens;
     auth::admit(needs, tokens, peer, api.0.bound, request.headers())?;
+    let asker = Asker(auth::role(tokens, request.headers()));
+    request.extensions_mut().insert(asker);
     let mut response = next.run(request).await;
     response
         .headers_mut()
@@ -259,6 +357,7 @@ async fn metrics(State(api): State<Api>) -> Response {
     api.0
         .metrics
         .endpoints(status::endpoints(&api.0.live.current()));
+    api.0.metrics.rollouts(api.0.releases.states());
     let text = api.0.metrics.render();
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -272,10 +371,17 @@ async fn status_now(State(api): State<Api>) -> Json<Value> {
         live,
         ledger,
         standing,
+        releases,
         workers,
         ..
     } = &*api.0;
-    Json(status::status(&live.current(), ledger, standing, *workers))
+    Json(status::status(
+        &live.current(),
+        ledger,
+        standing,
+        releases.views(),
+        *workers,
+    ))
 }
 
 async fn config(State(api): State<Api>) -> Json<Value> {

@@ -73,6 +73,11 @@ pub fn admit(
     }
 }
 
+/// The role of whoever was admitted; `None` where there are no tokens.
+pub fn role(tokens: &[Token], headers: &HeaderMap) -> Option<Role> {
+    role_of(tokens, bearer(headers))
+}
+
 fn admit_at_this_machine(
     peer: IpAddr,
     bound: SocketAddr,

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod auth;
 pub mod openapi;
+mod rollouts;
 pub mod seats;
 pub mod server;
 pub mod trouble;

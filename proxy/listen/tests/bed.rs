@@ -21,7 +21,7 @@ use crate::record::{AccessLog, FailureKind, Ledger, VersionId};
 use crate::route::Table;
 use crate::snapshot::ListenerKey;
 use crate::snapshot::edits::Edits;
-use crate::snapshot::{Listener, Live, Route, Snapshot, Viewer};
+use crate::snapshot::{InForce, Listener, Live, Route, Snapshot, Viewer};
 use crate::upstream::{Pools, Version};
 
 /// A test that lasts longer hangs.
@@ -33,9 +33,9 @@ pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// The proxy under test.
 pub(super) struct Bed {
     pub(super) address: SocketAddr,
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     version: VersionId,
-    live: Live,
+    pub(super) live: Live,
     moved: Cell<Option<Snapshot>>,
     _log: AccessLog,
 }
@@ -105,8 +105,6 @@ impl Bed {
         service: &str,
         route: &str,
     ) -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = socket.local_addr().expect("an address");
         let text = |address: SocketAddr| {
             format!(
                 "version: 1\nlisteners:\n  - {{ name: in, address: '{address}', protocols: [http/1.1, h2c]{listener} }}\n\
@@ -115,12 +113,24 @@ impl Bed {
              - {{ name: app, match: {{ path: {{ prefix: /app }} }}, service: app, rules: [{{ to: v1 }}]{route} }}\n"
             )
         };
+        Self::of(text, |_| {}).await
+    }
+
+    /// A proxy by the file `text`, told its listener's address, in which `change` changes what no file says yet.
+    pub(super) async fn of(
+        text: impl Fn(SocketAddr) -> String,
+        change: impl Fn(&mut config::Config),
+    ) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("an address");
         let ledger = Ledger::new(1);
         let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
-        let (snapshot, moved) = (
-            snapshot(config(&text(address)), &ledger),
-            snapshot(config(&text(elsewhere)), &ledger),
-        );
+        let made = |address| {
+            let mut config = config(&text(address));
+            change(&mut config);
+            snapshot(Arc::new(config), &ledger)
+        };
+        let (snapshot, moved) = (made(address), made(elsewhere));
         let version = snapshot.services[0][0].id;
         let log = AccessLog::start(Arc::new(AtomicU64::new(0))).expect("a thread");
         let worker = ledger.worker(0);
@@ -190,13 +200,11 @@ impl Bed {
     }
 }
 
-fn config(text: &str) -> Arc<config::Config> {
+fn config(text: &str) -> config::Config {
     let loaded = config::parse(text.as_bytes(), "bed.yaml", Path::new("."));
-    Arc::new(
-        loaded
-            .config
-            .unwrap_or_else(|| panic!("{:?}", loaded.problems)),
-    )
+    loaded
+        .config
+        .unwrap_or_else(|| panic!("{:?}", loaded.problems))
 }
 
 fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {
@@ -219,11 +227,16 @@ fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {
         revision: 1,
         services: services.collect(),
         routes: routes.collect(),
-        listeners: vec![Listener {
+        listeners: Arc::new([Listener {
             trusted: Vec::new(),
             stripped,
-        }],
-        table,
+        }]),
+        rollouts: config
+            .rollouts
+            .iter()
+            .map(|rollout| InForce::written(rollout, ledger))
+            .collect(),
+        table: Arc::new(table),
         config,
     }
 }

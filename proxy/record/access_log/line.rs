@@ -36,6 +36,7 @@ const REDACTED: &[u8] = b"***";
 /// | `duration_ms` | from the head of the request to the end of the answer |
 /// | `upstream_ms` | from sending to the head of the version's answer |
 /// | `attempts` | how often it was sent |
+/// | `fallback` | `true` where the version failed and stable was asked in its place; `endpoint` is stable's then |
 /// | `failure` `blame` | what went wrong, and whose fault it was: the words of `tidegate_failures_total`; caller, gate, version |
 /// | `refusal` | why the proxy answered itself: the words of `tidegate_refusals_total` |
 /// | `request_id` `traceparent` | as forwarded |
@@ -65,6 +66,7 @@ pub struct Line<'a> {
     pub outcome: Outcome,
     pub upstream: Option<Duration>,
     pub attempts: u32,
+    pub fallback: bool,
     pub refusal: Option<Reason>,
     pub request_id: Option<&'a [u8]>,
     pub traceparent: Option<&'a [u8]>,
@@ -114,6 +116,9 @@ impl Line<'_> {
             object.raw("upstream_ms", Millis(upstream));
         }
         object.raw("attempts", self.attempts);
+        if self.fallback {
+            object.raw("fallback", true);
+        }
         if let Some(failure) = self.outcome.failure {
             object.text("failure", failure.kind.as_str().as_bytes());
             object.text("blame", failure.blame.as_str().as_bytes());
@@ -363,6 +368,7 @@ pub(super) mod tests {
             outcome: Outcome::answered(503, Duration::from_micros(12_345)),
             upstream: Some(Duration::from_micros(12_000)),
             attempts: 1,
+            fallback: false,
             refusal: None,
             request_id: Some(b"0af7651916cd43dd8448eb211c80319c"),
             traceparent: None,

@@ -4,6 +4,7 @@ use serde_json::json;
 use tidegate_config::*;
 
 use super::house::*;
+use crate::route::Lot;
 
 fn shop() -> Config {
     let rules = vec![
@@ -41,7 +42,8 @@ fn shop() -> Config {
 }
 
 fn explained(request: &Request) -> serde_json::Value {
-    serde_json::to_value(table(&shop()).explain(&request.caller(), &mut || 1)).unwrap()
+    serde_json::to_value(table(&shop()).explain(&request.caller(), &[] as &[Lot], &mut || 1))
+        .unwrap()
 }
 
 #[test]
@@ -118,7 +120,10 @@ fn chance_is_told_without_a_slot() {
         vec![route("app", RouteMatch::default(), rules)],
     ));
     let told =
-        serde_json::to_value(table.explain(&get("a", "/").caller(), &mut || u64::MAX)).unwrap();
+        serde_json::to_value(
+            table.explain(&get("a", "/").caller(), &[] as &[Lot], &mut || u64::MAX),
+        )
+        .unwrap();
     assert_eq!(
         (&told["slot"], &told["key_source"], &told["version"]),
         (&json!(null), &json!("random"), &json!("v1"))
@@ -146,7 +151,10 @@ fn combined_conditions_name_what_failed() {
             vec![UserSource::Header("x-user-id".into())],
             vec![route("app", RouteMatch::default(), rules)],
         ));
-        table.explain(&request.caller(), &mut || 0).why[1].clone()
+        table
+            .explain(&request.caller(), &[] as &[Lot], &mut || 0)
+            .why[1]
+            .clone()
     };
     let request = get("a", "/admin/x");
     assert_eq!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate_config::*;
 
-use crate::route::{Caller, Choice, Decision, Table};
+use crate::route::{Caller, Choice, Decision, Lot, Table};
 
 /// Listener numbers of [`config`].
 pub(crate) const EDGE: usize = 0;
@@ -256,7 +256,7 @@ impl Request {
 
     /// Every number that is drawn is this one.
     pub(crate) fn decide_by_chance(&self, table: &Table, number: u64) -> Decision {
-        table.decide(&self.caller(), &mut || number)
+        table.decide(&self.caller(), &[] as &[Lot], &mut || number)
     }
 
     pub(crate) fn choice(&self, table: &Table) -> Choice {

@@ -3,6 +3,7 @@
 use tidegate_config::*;
 
 use super::house::*;
+use crate::route::Lot;
 use crate::route::slot::{Salt, slot};
 use crate::route::{KeySource, Table};
 
@@ -125,7 +126,9 @@ fn a_new_visitor_is_given_an_id_that_this_very_request_uses() {
     let mut numbers = 1u64..;
     let request = get("a", "/");
     let crate::route::Decision::Forward(choice) =
-        table.decide(&request.caller(), &mut || numbers.next().unwrap())
+        table.decide(&request.caller(), &[] as &[Lot], &mut || {
+            numbers.next().unwrap()
+        })
     else {
         panic!("not forwarded")
     };

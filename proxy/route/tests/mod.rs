@@ -6,4 +6,5 @@ mod house; // configurations and requests, built by hand
 mod identities; // who the user is
 mod reference; // the rules of routing as plain code, against which the index is held
 mod regions; // where the client is
-mod routing; // hosts, paths, rules, splits
+mod rollouts;
+mod routing; // hosts, paths, rules, splits // the table stays, the lots move

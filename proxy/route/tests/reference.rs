@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tidegate_config::*;
 
 use super::house::*;
+use crate::route::Lot;
 use crate::route::slot::{Salt, slot};
 use crate::route::{Decision, KeySource};
 
@@ -522,7 +523,7 @@ fn agree(config: &Config, requests: &[Request]) -> Result<(), TestCaseError> {
             "{:?}",
             request
         );
-        let told = table.explain(&request.caller(), &mut || CHANCE);
+        let told = table.explain(&request.caller(), &[] as &[Lot], &mut || CHANCE);
         if let Decision::Forward(choice) = decision {
             prop_assert_eq!(told.slot, choice.slot);
             prop_assert_eq!(

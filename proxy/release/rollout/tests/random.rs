@@ -201,3 +201,35 @@ fn a_thousand_idle_rollouts_neither_go_back_nor_forward_in_a_week() {
         );
     }
 }
+
+#[test]
+fn a_latch_that_is_newer_than_the_journal_rolls_back_and_an_older_one_does_not() {
+    let mut shop = Driven::new(split(20));
+    shop.pass(0, 0);
+    let journalled = shop.at.clone();
+    let alarm = errors();
+    shop.look(Look {
+        alarm: Some(&alarm),
+        ..calm()
+    });
+    let back = shop.at.clone();
+    let reason = back.reason().clone();
+    let recalled = journalled.recalled(back.key(), back.attempt(), reason.clone(), NOW);
+    assert_eq!(
+        (recalled.phase(), recalled.weight()),
+        (Phase::RolledBack, percent(0))
+    );
+    assert_eq!(recalled, back, "as if the journal had been in time");
+    assert_eq!(
+        back.recalled(back.key(), 1, reason.clone(), NOW + secs(9)),
+        back
+    );
+    shop.order(Order::Retry).unwrap();
+    assert_eq!(
+        shop.at.recalled(back.key(), 1, reason.clone(), NOW),
+        shop.at,
+        "a retry is newer"
+    );
+    let far = journalled.recalled(back.key(), 7, reason, NOW);
+    assert_eq!((far.phase(), far.attempt()), (Phase::RolledBack, 7));
+}

@@ -1,0 +1,332 @@
+//! The book of all rollouts. Whoever wants something of a rollout comes here: the judge with what the workers saw, the
+//! controller with an edit, the API with an order or a question.
+
+use std::sync::{Arc, Weak};
+#[expect(
+    clippy::disallowed_types,
+    reason = "control alone takes it; the request path reads the snapshot"
+)]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tidegate_config::{Config, Role};
+use tokio::runtime::Handle;
+use tokio::sync::broadcast;
+
+use super::reconcile::Recalled;
+use super::running::Running;
+use super::told::{Event, History};
+use super::view;
+use crate::control::decisions::Decisions;
+use crate::control::gates::Gates;
+use crate::control::journal::{Entry, Journal, Restored};
+use crate::control::prometheus::Queries;
+use crate::record::{Incident, Ledger, Metrics, RolloutState};
+use crate::release::{Forbidden, Order};
+use crate::snapshot::{InForce, Live, Snapshot};
+
+/// A look counts at most so much of the time since the last one as held: a process that slept did not watch.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// All rollouts of the process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Releases(Arc<Shared>);
+
+/// What the book works with.
+#[derive(Debug)]
+pub(super) struct Shared {
+    #[expect(
+        clippy::disallowed_types,
+        reason = "control alone takes it; the request path reads the snapshot"
+    )]
+    book: Mutex<Book>,
+    /// Itself, for what is told later.
+    pub me: Weak<Self>,
+    pub live: Live,
+    pub ledger: Arc<Ledger>,
+    pub metrics: Arc<Metrics>,
+    pub journal: Option<Journal>,
+    pub gates: Gates,
+    pub queries: Queries,
+    pub decisions: Option<Decisions>,
+}
+
+/// What is behind the lock.
+#[derive(Debug)]
+pub(super) struct Book {
+    /// In force.
+    pub config: Arc<Config>,
+    pub revision: u64,
+    /// The rollouts of the file, in its order.
+    pub running: Vec<Running>,
+    /// What the request path knows of each, in the same order.
+    pub in_force: Vec<InForce>,
+    /// What is known of rollouts that are not in the file, or were not yet.
+    pub recalled: Recalled,
+    pub history: History,
+    /// Numbers what is under way.
+    pub ticket: u64,
+    pub looked: Instant,
+    pub noted: Instant,
+}
+
+/// What the book is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The pointer to the snapshot in force.
+    pub live: Live,
+    /// What the workers count in.
+    pub ledger: Arc<Ledger>,
+    /// What is told of it.
+    pub metrics: Arc<Metrics>,
+    /// Where it is remembered; `None` where the state directory cannot be written, and nothing is guarded.
+    pub journal: Option<Journal>,
+    /// Where decisions are written down.
+    pub decisions: Option<Decisions>,
+    /// Control's runtime: gates and metrics stores are asked on it.
+    pub runtime: Handle,
+}
+
+/// Who wants something, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// `engine`, `file`, or a person: the role of the token, or a name.
+    pub name: String,
+    /// In their own words.
+    pub words: String,
+}
+
+impl Actor {
+    /// The proxy itself.
+    pub fn engine() -> Self {
+        Self {
+            name: "engine".to_owned(),
+            words: String::new(),
+        }
+    }
+
+    /// An edit of the file.
+    pub fn file() -> Self {
+        Self {
+            name: "file".to_owned(),
+            words: String::new(),
+        }
+    }
+}
+
+/// Which role an order needs.
+pub fn role_for(order: Order) -> Role {
+    match order {
+        Order::Pause | Order::Resume | Order::Rollback => Role::Operator,
+        Order::Promote | Order::Approve | Order::Retry => Role::Approver,
+    }
+}
+
+/// Why something is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSo {
+    /// No rollout has this name.
+    #[error("there is no rollout {asked:?}; there is {}", told(there))]
+    Unknown {
+        /// As asked.
+        asked: String,
+        /// The names that there are.
+        there: Vec<String>,
+    },
+    /// Not as it stands.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+}
+
+fn told(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The time since the Unix epoch.
+pub(super) fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+impl Releases {
+    /// Opens the book: every rollout of the snapshot in force is put where `restored` says that it stood, told, and then
+    /// published. Nobody is on any candidate before.
+    pub fn open(parts: Parts, restored: Restored) -> Self {
+        let Parts {
+            live,
+            ledger,
+            metrics,
+            journal,
+            decisions,
+            runtime,
+        } = parts;
+        let first = live.current();
+        let mut restored = restored;
+        let history = History::new(std::mem::take(&mut restored.history));
+        let book = Book {
+            config: Arc::clone(&first.config),
+            revision: first.revision,
+            running: Vec::new(),
+            in_force: Vec::new(),
+            recalled: Recalled::new(restored),
+            history,
+            ticket: 0,
+            looked: Instant::now(),
+            noted: Instant::now(),
+        };
+        #[expect(
+            clippy::disallowed_types,
+            reason = "control alone takes it; the request path reads the snapshot"
+        )]
+        let shared = Arc::new_cyclic(|me| Shared {
+            book: Mutex::new(book),
+            me: me.clone(),
+            live,
+            ledger,
+            metrics,
+            journal,
+            gates: Gates::new(runtime.clone()),
+            queries: Queries::new(runtime),
+            decisions,
+        });
+        shared.reconcile(&mut shared.book(), (*first).clone());
+        Self(shared)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Whether rollouts can be remembered; without that there must be none.
+    pub fn can_remember(&self) -> bool {
+        self.0.journal.is_some()
+    }
+
+    /// Puts an edit in force, with the weights that its rollouts have at this moment.
+    pub fn put_in_force(&self, snapshot: Snapshot) {
+        self.0.reconcile(&mut self.0.book(), snapshot);
+    }
+
+    /// Takes in what the workers could not wait to tell, and acts at once.
+    pub(super) fn stir(&self, incidents: &[Incident]) {
+        let mut book = self.0.book();
+        self.0.hear(&mut book, incidents);
+    }
+
+    /// Looks at every rollout.
+    pub(super) fn look(&self) {
+        let mut book = self.0.book();
+        let elapsed = book.looked.elapsed().min(LONGEST_LOOK);
+        book.looked = Instant::now();
+        for at in 0..book.running.len() {
+            self.0.look_at(&mut book, at, elapsed);
+        }
+        self.0.ask_around(&book);
+        self.0.save(&mut book, false);
+    }
+
+    /// Carries an order out, or says why not.
+    ///
+    /// # Errors
+    /// Where there is no such rollout, or it cannot be done as it stands.
+    pub fn order(&self, name: &str, order: Order, actor: &Actor) -> Result<Value, NotSo> {
+        let mut book = self.0.book();
+        let at = position(&book, name)?;
+        self.0.obey(&mut book, at, order, actor)?;
+        Ok(view::rollout(&self.0, &book, at))
+    }
+
+    /// A rollout as the API shows it.
+    ///
+    /// # Errors
+    /// Where there is no such rollout.
+    pub fn view(&self, name: &str) -> Result<Value, NotSo> {
+        let book = self.0.book();
+        let at = position(&book, name)?;
+        Ok(view::rollout(&self.0, &book, at))
+    }
+
+    /// Every rollout of the file, in its order.
+    pub fn views(&self) -> Vec<Value> {
+        let book = self.0.book();
+        (0..book.running.len())
+            .map(|at| view::rollout(&self.0, &book, at))
+            .collect()
+    }
+
+    /// What metrics tell of every rollout.
+    pub fn states(&self) -> Vec<RolloutState> {
+        let book = self.0.book();
+        book.running.iter().map(view::state).collect()
+    }
+
+    /// The history, of one rollout or of all, oldest first. A rollout may have left the file.
+    pub fn history(&self, rollout: Option<&str>) -> Vec<Entry> {
+        self.0.book().history.entries(rollout)
+    }
+
+    /// Everything that happens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.0.book().history.listen()
+    }
+
+    /// Tells whoever listens of an edit.
+    pub fn tell_edit(&self, body: Value) {
+        self.0.book().history.edit(body);
+    }
+
+    /// Writes down what is known, and closes the journal.
+    pub fn close(&self, within: Duration) {
+        let mut book = self.0.book();
+        self.0.save(&mut book, true);
+        drop(book);
+        if let Some(journal) = &self.0.journal
+            && !journal.close(within)
+        {
+            tracing::warn!(
+                "the journal could not be written to its end within {within:?}; at most the last second of time held is lost"
+            );
+        }
+    }
+}
+
+fn position(book: &Book, name: &str) -> Result<usize, NotSo> {
+    book.position(name).ok_or_else(|| NotSo::Unknown {
+        asked: name.to_owned(),
+        there: book
+            .running
+            .iter()
+            .map(|running| running.name.clone())
+            .collect(),
+    })
+}
+
+impl Shared {
+    #[expect(
+        clippy::disallowed_types,
+        reason = "control alone takes it; the request path reads the snapshot"
+    )]
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        // A change is put into the book when it is whole; who panicked before has left the old state there.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// The place of a rollout, by its name.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.running.iter().position(|running| running.name == name)
+    }
+
+    /// A number that nothing else under way has.
+    pub(super) fn next_ticket(&mut self) -> u64 {
+        self.ticket += 1;
+        self.ticket
+    }
+}

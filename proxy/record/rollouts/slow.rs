@@ -1,0 +1,57 @@
+//! The time above which a request is slow: the judge finds it, the workers ask it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Stands for "nothing is slow".
+const NONE: u64 = u64::MAX;
+
+/// The slow bound in force. Read by every request of a rollout that ends, written every few seconds: a cache line of its
+/// own that all workers share.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct SlowBound(AtomicU64);
+
+impl Default for SlowBound {
+    fn default() -> Self {
+        Self(AtomicU64::new(NONE))
+    }
+}
+
+impl SlowBound {
+    /// Requests that take longer are slow from now on; `None`: none is.
+    pub fn set(&self, bound: Option<Duration>) {
+        let micros = bound.map_or(NONE, |bound| {
+            u64::try_from(bound.as_micros()).unwrap_or(NONE)
+        });
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    /// The bound in force.
+    pub fn get(&self) -> Option<Duration> {
+        let micros = self.0.load(Ordering::Relaxed);
+        (micros != NONE).then(|| Duration::from_micros(micros))
+    }
+
+    /// Whether so many microseconds are slow.
+    pub(crate) fn is_below(&self, micros: u64) -> bool {
+        micros > self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_there_is_a_bound_nothing_is_slow() {
+        let bound = SlowBound::default();
+        assert!(!bound.is_below(u64::MAX));
+        bound.set(Some(Duration::from_millis(5)));
+        assert_eq!(bound.get(), Some(Duration::from_millis(5)));
+        assert!(!bound.is_below(5_000), "the bound itself is not above it");
+        assert!(bound.is_below(5_001));
+        bound.set(None);
+        assert!(!bound.is_below(u64::MAX));
+    }
+}
