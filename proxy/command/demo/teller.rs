@@ -305,10 +305,7 @@ mod tests {
             .collect();
         let values = |n: usize| {
             let value = |from: usize| rows[n][from..from + 20].iter().collect::<String>();
-            (
-                value(30).trim().to_owned(),
-                value(50).trim().to_owned(),
-            )
+            (value(30).trim().to_owned(), value(50).trim().to_owned())
         };
         let expected = [
             ("68 ms", "71 ms"),
@@ -318,11 +315,7 @@ mod tests {
             ("0", "8"),
         ];
         let expected = expected.map(|(left, right)| (left.to_owned(), right.to_owned()));
-        assert_eq!(
-            (0..5).map(values).collect::<Vec<_>>(),
-            expected,
-            "{text}"
-        );
+        assert_eq!((0..5).map(values).collect::<Vec<_>>(), expected, "{text}");
         let widths: Vec<_> = text
             .lines()
             .skip(3)
