@@ -4,13 +4,61 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{PROMETHEUS, Stage};
+use super::{Exercise, PROMETHEUS, Stage, exercise};
 use crate::harness::{Conn, Load, Mood, Steady, Tells, command, eventually, soon};
+
+/// The examples of rollouts by file name; each has a test of its own, for they take their time.
+pub(super) const EXERCISES: &[(&str, Exercise)] = &[
+    ("blue_green.yaml", blue_green),
+    ("business_metrics.yaml", business_metrics),
+    ("guarded.yaml", guarded),
+    ("rolling.yaml", rolling),
+    ("rollout.yaml", rollout),
+    ("windows_and_gates.yaml", windows_and_gates),
+];
+
+#[test]
+fn green_is_shown_switched_to_and_left_in_an_instant() {
+    exercise("blue_green.yaml");
+}
+
+#[test]
+fn orders_and_payments_send_a_version_back_and_a_silent_store_holds_it() {
+    exercise("business_metrics.yaml");
+}
+
+#[test]
+fn a_weight_by_hand_goes_back_by_itself() {
+    exercise("guarded.yaml");
+}
+
+#[test]
+fn the_weight_follows_the_machines_of_a_rolling_replacement() {
+    exercise("rolling.yaml");
+}
+
+#[test]
+fn a_rollout_climbs_waits_for_approval_bakes_and_costs_nobody_an_error() {
+    exercise("rollout.yaml");
+}
+
+#[test]
+fn growth_waits_for_windows_and_gates_and_a_rollback_for_nobody() {
+    exercise("windows_and_gates.yaml");
+}
+
+/// What an example's file says, and what a test that must end soon puts there instead.
+pub(super) const SHORTER: &[(&str, &[(&str, &str)])] = &[
+    ("business_metrics.yaml", SHORTER_METRICS),
+    ("rolling.yaml", SHORTER_ROLLING),
+    ("rollout.yaml", SHORTER_ROLLOUT),
+    ("windows_and_gates.yaml", SHORTER_WINDOWS),
+];
 
 /// A step of a rollout with short holds comes within this.
 const STEP: Duration = Duration::from_secs(20);
 
-pub(super) const SHORTER_ROLLOUT: &[(&str, &str)] = &[
+const SHORTER_ROLLOUT: &[(&str, &str)] = &[
     (
         "hold: 10m, min_requests: 200",
         "hold: 500ms, min_requests: 5",
@@ -23,27 +71,43 @@ pub(super) const SHORTER_ROLLOUT: &[(&str, &str)] = &[
     ("bake: 1h", "bake: 1s"),
 ];
 
-pub(super) const SHORTER_ROLLING: &[(&str, &str)] = &[
+const SHORTER_ROLLING: &[(&str, &str)] = &[
     ("interval: 1s, timeout: 1s", "interval: 100ms, timeout: 1s"),
     ("hold: 1m", "hold: 1s"),
     ("bake: 10m", "bake: 1s"),
 ];
 
-pub(super) const SHORTER_WINDOWS: &[(&str, &str)] = &[
+const SHORTER_WINDOWS: &[(&str, &str)] = &[
     ("hold: 1h", "hold: 300ms"),
-    // Whatever day it is: every hour is an office hour, and the holidays are now.
+    // Whatever day it is, every hour is an office hour.
     (
-        OFFICE,
+        "days: [mon, tue, wed, thu], from: \"09:30\", to: \"16:00\"",
         "days: [mon, tue, wed, thu, fri, sat, sun], from: \"00:00\", to: \"24:00\"",
     ),
-    (HOLIDAYS, HOLIDAYS_NOW),
+    // And the holidays are long ago, until a test needs some.
+    (
+        "from: \"2026-12-18T12:00\", to: \"2027-01-04T09:00\"",
+        HOLIDAYS_OVER,
+    ),
 ];
-const OFFICE: &str = "days: [mon, tue, wed, thu], from: \"09:30\", to: \"16:00\"";
-const HOLIDAYS: &str = "from: \"2026-12-18T12:00\", to: \"2027-01-04T09:00\"";
-const HOLIDAYS_NOW: &str = "from: \"2026-01-01T00:00\", to: \"2099-01-01T00:00\"";
 const HOLIDAYS_OVER: &str = "from: \"2020-12-18T12:00\", to: \"2021-01-04T09:00\"";
 
-pub(super) const SHORTER_METRICS: &[(&str, &str)] = &[
+/// From yesterday until next week.
+fn holidays_now() -> String {
+    let now = jiff::Zoned::now().datetime();
+    let at = |hours: i64| {
+        now.checked_add(jiff::SignedDuration::from_hours(hours))
+            .unwrap()
+    };
+    let minute = |at: jiff::civil::DateTime| at.strftime("%Y-%m-%dT%H:%M").to_string();
+    format!(
+        "from: \"{}\", to: \"{}\"",
+        minute(at(-24)),
+        minute(at(7 * 24))
+    )
+}
+
+const SHORTER_METRICS: &[(&str, &str)] = &[
     ("hold: 1h, min_requests: 500", "hold: 2s, min_requests: 50"),
     ("every: 15s", "every: 1s"),
     ("for: 2m", "for: 2s"),
@@ -93,7 +157,7 @@ impl Stage {
     }
 }
 
-pub(super) fn guarded(stage: &Stage) {
+fn guarded(stage: &Stage) {
     let name = "app.everyone";
     stage.comes_to(name, "holding", 20.0);
     let share = stage.share("x-user-id: {}", "v2", 1000);
@@ -119,7 +183,7 @@ pub(super) fn guarded(stage: &Stage) {
     load.finish();
 }
 
-pub(super) fn rollout(stage: &Stage) {
+fn rollout(stage: &Stage) {
     let name = "shop-v2";
     let load = stage.users_ask(400);
     stage.comes_to(name, "waiting", 25.0);
@@ -147,7 +211,7 @@ pub(super) fn rollout(stage: &Stage) {
     }
 }
 
-pub(super) fn blue_green(stage: &Stage) {
+fn blue_green(stage: &Stage) {
     let served_by = |version: &str| {
         let answer = stage.connect().get("/", &[]);
         assert_eq!(
@@ -175,57 +239,68 @@ pub(super) fn blue_green(stage: &Stage) {
     assert_eq!(seen["cause"], "operator", "{seen}");
 }
 
-pub(super) fn rolling(stage: &Stage) {
+fn rolling(stage: &Stage) {
     let name = "app-v2";
     let load = stage.users_ask(400);
     std::thread::sleep(Duration::from_secs(1));
     let seen = stage.rollout(name);
     assert_eq!(seen["weight"], 0.0, "no machine of v2 is up: {seen}");
+    assert!(
+        seen["reason"].as_str().unwrap().contains("endpoint"),
+        "and it says so: {seen}"
+    );
     // One of the new version comes up, one of the old one goes, and so on.
-    for (version, nth, healthy, phase, weight) in [
-        ("v2", 0, true, "holding", 33.333),
-        ("v1", 0, false, "holding", 50.0),
-        ("v2", 1, true, "holding", 66.666),
-        ("v1", 1, false, "succeeded", 100.0),
+    for (version, nth, healthy, weight) in [
+        ("v2", 0, true, 33.333),
+        ("v1", 0, false, 50.0),
+        ("v2", 1, true, 66.666),
     ] {
         stage.backend(version, nth).set_healthy(healthy);
-        stage.comes_to(name, phase, weight);
+        stage.comes_to(name, "holding", weight);
     }
+    stage.order("promote", name);
+    stage.comes_to(name, "succeeded", 100.0);
+    stage.backend("v1", 1).set_healthy(false);
     let records = load.finish();
     assert_eq!(records.errors(), 0, "nobody saw an error");
     assert_eq!(stage.share("x-user-id: {}", "v2", 200), 100.0);
 }
 
-pub(super) fn windows_and_gates(stage: &Stage) {
-    let (name, gate) = ("app-v2", stage.backend("e2e", 0));
-    let load = stage.users_ask(600);
+fn windows_and_gates(stage: &Stage) {
+    let (name, gate, holidays) = ("app-v2", stage.backend("e2e", 0), holidays_now());
     gate.turn(Mood::Fails(503));
-    stage.says(name, "holidays");
-    stage.comes_to(name, "waiting", 0.0);
-
-    stage.rewrite(HOLIDAYS_NOW, HOLIDAYS_OVER);
     stage.comes_to(name, "holding", 5.0);
+    stage.rewrite(HOLIDAYS_OVER, &holidays);
+    let load = stage.users_ask(600);
+    stage.says(name, "holidays");
+    stage.comes_to(name, "waiting", 5.0);
+
+    stage.rewrite(&holidays, HOLIDAYS_OVER);
     stage.says(name, "e2e");
     stage.comes_to(name, "waiting", 5.0);
 
-    stage.rewrite(HOLIDAYS_OVER, HOLIDAYS_NOW);
+    stage.rewrite(HOLIDAYS_OVER, &holidays);
+    stage.says(name, "holidays");
     stage.backend("v2", 0).turn(Mood::Fails(500));
     stage.comes_to(name, "rolled_back", 0.0);
 
     stage.backend("v2", 0).turn(Mood::Well);
     gate.turn(Mood::Well);
-    stage.rewrite(HOLIDAYS_NOW, HOLIDAYS_OVER);
     stage.order("retry", name);
+    stage.says(name, "holidays");
+    stage.rewrite(&holidays, HOLIDAYS_OVER);
     stage.comes_to(name, "holding", 50.0);
     load.finish();
 }
 
-pub(super) fn business_metrics(stage: &Stage) {
+fn business_metrics(stage: &Stage) {
     let name = "shop-v2";
     let (gauges, _) = stage.store.as_ref().expect(PROMETHEUS);
+    gauges.set("payments", 0.0);
+    gauges.set("payments_ok", 0.0);
     let load = stage.users_ask(400);
     stage.comes_to(name, "holding", 10.0);
-    stage.says(name, "payments_succeed");
+    stage.says(name, "payments_succeed has no value");
     let seen = stage.rollout(name);
     assert_eq!(seen["weight"], 10.0, "without data it holds: {seen}");
 
@@ -245,10 +320,10 @@ pub(super) fn business_metrics(stage: &Stage) {
     );
 
     // Payments are counted and succeed: it grows. They fail: it goes back.
-    gauges.set("payments", 0.0);
-    gauges.set("payments_ok", 0.0);
     stage.order("retry", name);
     stage.comes_to(name, "holding", 10.0);
+    // Once these are stored, an increase can be seen.
+    stage.says(name, "the query gives NaN, as 0/0 does");
     gauges.set("payments", 1000.0);
     gauges.set("payments_ok", 1000.0);
     stage.comes_to(name, "holding", 50.0);
