@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -29,6 +29,9 @@ use crate::release::Order;
 pub(super) const LISTENERS: usize = 64;
 /// A listener who hears nothing else hears a comment so often, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// An order is answered when it is announced, or after so long.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const TOLD_AGAIN: Duration = Duration::from_millis(5);
 /// Somebody's name and words are cut after so many characters.
 const NAME_CHARS: usize = 100;
 
@@ -111,7 +114,13 @@ async fn obey(
         name: actor_name(asker, wish.by.as_deref()),
         words: wish.reason.unwrap_or_default(),
     };
-    Ok(Json(api.releases().order(&name, order, &actor)?))
+    let done = api.releases().order(&name, order, &actor)?;
+    // It is in force already. Whoever asks next should not see how it stood before.
+    let until = Instant::now() + TOLD_WITHIN;
+    while !api.releases().is_told(&name) && Instant::now() < until {
+        tokio::time::sleep(TOLD_AGAIN).await;
+    }
+    Ok(Json(api.releases().view(&name).unwrap_or(done)))
 }
 
 /// The order of this name.
