@@ -44,7 +44,7 @@ pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
         "weight": state.weight().percent(),
         "mirror": state.mirror().percent(),
         "attempt": state.attempt(),
-        "reason": state.reason().to_string(),
+        "reason": running.pending.as_ref().and_then(|pending| pending.trouble.clone()).unwrap_or_else(|| state.reason().to_string()),
         "cause": state.reason().cause.as_ref().map(|cause| cause.as_str()),
         "since": moment(state.since()),
         "started": state.started().map(moment),
