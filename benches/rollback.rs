@@ -46,17 +46,20 @@ fn main() {
     if !words.iter().any(|word| word == "--bench") {
         return; // `cargo test` calls every bench once
     }
-    let runs = words
+    let runs: usize = words
         .iter()
         .position(|word| word == "--runs")
         .and_then(|at| words.get(at + 1)?.parse().ok())
         .unwrap_or(50);
-    report("without fallback", (0..runs).map(|_| run("")).collect());
+    report(
+        "without fallback",
+        &(0..runs).map(|_| run("")).collect::<Vec<_>>(),
+    );
     report(
         "fallback: stable",
-        (0..runs.div_ceil(5))
+        &(0..runs.div_ceil(5))
             .map(|_| run("fallback: stable, "))
-            .collect(),
+            .collect::<Vec<_>>(),
     );
 }
 
@@ -104,11 +107,11 @@ fn run(more: &str) -> Run {
     }
 }
 
-fn report(what: &str, mut runs: Vec<Run>) {
+fn report(what: &str, runs: &[Run]) {
     let count = runs.len();
     let at =
         |sorted: &[f64], share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
-    let mut row = |name: &str, unit: &str, of: &dyn Fn(&Run) -> f64| {
+    let row = |name: &str, unit: &str, of: &dyn Fn(&Run) -> f64| {
         let mut values: Vec<f64> = runs.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         println!(
@@ -132,5 +135,4 @@ fn report(what: &str, mut runs: Vec<Run>) {
         run.hit as f64
     });
     row("errors that users saw", "", &|run| run.errors as f64);
-    runs.clear();
 }

@@ -77,6 +77,9 @@ pub struct Rollout {
     /// While paused: what it goes back to.
     paused_from: Option<Phase>,
     cohorts_back: u16,
+    /// The cohorts that those bits are about, in the order of the file in which they went back.
+    #[serde(default)]
+    cohorts: Vec<String>,
     reason: Reason,
     /// What was rolled back under this name, the newest last.
     latches: Vec<Latch>,
@@ -137,6 +140,7 @@ impl Rollout {
             approved: 0,
             paused_from: None,
             cohorts_back: 0,
+            cohorts: Vec::new(),
             reason: Reason::plain("begins"),
             latches,
         }
@@ -165,6 +169,12 @@ impl Rollout {
             if let Some(alarm) = alarm {
                 next.reason.cause = Some(alarm.cause.clone());
             }
+        }
+        if next.cohorts_back != self.cohorts_back
+            && let Some(alarm) = look.alarm
+        {
+            // For the entry that tells of it; the next look says again where the rest stands.
+            next.reason.text = format!("{}; that cohort is back on stable", alarm.text).into();
         }
         next
     }
@@ -197,7 +207,10 @@ impl Rollout {
             return true;
         }
         match (plan.on_regression, cohort) {
-            (OnRegression::Rollback, Some(cohort)) => self.cohorts_back |= 1 << cohort,
+            (OnRegression::Rollback, Some(cohort)) => {
+                self.cohorts_back |= 1 << cohort;
+                self.cohorts = plan.cohorts.iter().map(|of| of.name.clone()).collect();
+            }
             (OnRegression::Rollback, None) => self.roll_back(alarm.into(), now),
             (OnRegression::Pause, _) => self.pause(alarm.into(), now),
             (OnRegression::Alert, _) => return true,

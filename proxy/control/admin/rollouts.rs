@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -29,6 +29,10 @@ use crate::release::Order;
 pub(super) const LISTENERS: usize = 64;
 /// A listener who hears nothing else hears a comment so often, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What an order has led to is on the disk by then, or is told as unwritten.
+const TOLD_WITHIN: Duration = Duration::from_millis(1500);
+/// It is looked at so often meanwhile.
+const TOLD_EVERY: Duration = Duration::from_millis(2);
 /// Somebody's name and words are cut after so many characters.
 const NAME_CHARS: usize = 100;
 
@@ -111,7 +115,13 @@ async fn obey(
         name: actor_name(asker, wish.by.as_deref()),
         words: wish.reason.unwrap_or_default(),
     };
-    Ok(Json(api.releases().order(&name, order, &actor)?))
+    let releases = api.releases();
+    let ordered = releases.order(&name, order, &actor)?;
+    let begin = Instant::now();
+    while !releases.is_told(&name, &ordered) && begin.elapsed() < TOLD_WITHIN {
+        tokio::time::sleep(TOLD_EVERY).await;
+    }
+    Ok(Json(releases.view(&name)?))
 }
 
 /// The order of this name.

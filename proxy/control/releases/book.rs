@@ -1,6 +1,7 @@
 //! The book of all rollouts. Whoever wants something of a rollout comes here: the judge with what the workers saw, the
 //! controller with an edit, the API with an order or a question.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 #[expect(
     clippy::disallowed_types,
@@ -10,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use tidegate_config::{Config, Role};
+use tidegate_config::Config;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
@@ -60,6 +61,8 @@ pub(super) struct Book {
     pub revision: u64,
     /// The rollouts of the file, in its order.
     pub running: Vec<Running>,
+    /// Those that have left the file, until that is told.
+    pub parting: Vec<Running>,
     /// What the request path knows of each, in the same order.
     pub in_force: Vec<InForce>,
     /// What is known of rollouts that are not in the file, or were not yet.
@@ -115,13 +118,9 @@ impl Actor {
     }
 }
 
-/// Which role an order needs.
-pub fn role_for(order: Order) -> Role {
-    match order {
-        Order::Pause | Order::Resume | Order::Rollback => Role::Operator,
-        Order::Promote | Order::Approve | Order::Retry => Role::Approver,
-    }
-}
+/// An order that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ordered(u64);
 
 /// Why something is not done.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +172,7 @@ impl Releases {
             config: Arc::clone(&first.config),
             revision: first.revision,
             running: Vec::new(),
+            parting: Vec::new(),
             in_force: Vec::new(),
             recalled: Recalled::new(restored),
             history,
@@ -225,21 +225,31 @@ impl Releases {
         let elapsed = book.looked.elapsed().min(LONGEST_LOOK);
         book.looked = Instant::now();
         for at in 0..book.running.len() {
-            self.0.look_at(&mut book, at, elapsed);
+            self.0.guarded(&mut book, at, |shared, book| {
+                shared.look_at(book, at, elapsed);
+            });
         }
+        self.0.tell_late_of_parted(&mut book);
         self.0.ask_around(&book);
         self.0.save(&mut book, false);
     }
 
-    /// Carries an order out, or says why not.
+    /// Carries an order out, or says why not. What it has led to is to be seen when [`Self::is_told`] says so.
     ///
     /// # Errors
     /// Where there is no such rollout, or it cannot be done as it stands.
-    pub fn order(&self, name: &str, order: Order, actor: &Actor) -> Result<Value, NotSo> {
+    pub fn order(&self, name: &str, order: Order, actor: &Actor) -> Result<Ordered, NotSo> {
         let mut book = self.0.book();
         let at = position(&book, name)?;
         self.0.obey(&mut book, at, order, actor)?;
-        Ok(view::ordered(&self.0, &book, at))
+        Ok(Ordered(book.ticket))
+    }
+
+    /// Whether all that this order has led to was announced: it is on the disk by then, or the disk does not answer.
+    pub fn is_told(&self, name: &str, ordered: &Ordered) -> bool {
+        let book = self.0.book();
+        let running = book.position(name).map(|at| &book.running[at]);
+        running.is_none_or(|running| running.telling.iter().all(|one| one.ticket > ordered.0))
     }
 
     /// A rollout as the API shows it.
@@ -308,13 +318,41 @@ fn position(book: &Book, name: &str) -> Result<usize, NotSo> {
 }
 
 impl Shared {
-    #[expect(
-        clippy::disallowed_types,
-        reason = "control alone takes it; the request path reads the snapshot"
-    )]
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         // A change is put into the book when it is whole; who panicked before has left the old state there.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something about the rollout at `at`. A fault of the program in it is told once, and holds up no other rollout.
+    pub(super) fn guarded(
+        &self,
+        book: &mut Book,
+        at: usize,
+        work: impl FnOnce(&Self, &mut Book),
+    ) {
+        // Nothing is half done afterwards that matters: a state is put in its place when it is whole.
+        let Err(fault) = catch_unwind(AssertUnwindSafe(|| work(self, book))) else {
+            return;
+        };
+        let Some(running) = book.running.get_mut(at) else {
+            return;
+        };
+        if std::mem::replace(&mut running.faulty, true) {
+            return;
+        }
+        let words = fault
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| fault.downcast_ref::<String>().cloned());
+        let name = running.name.clone();
+        let line = format!(
+            "{name}: a fault of tidegate while it was judged: {}; it stays at {} and may not be guarded: `tidegate rollout \
+             rollback {name}` takes everybody back; please report this",
+            words.as_deref().unwrap_or("no words"),
+            running.state.weight(),
+        );
+        tracing::error!(rollout = name, "{line}");
+        book.history.alert(&name, &line);
     }
 }
 

@@ -11,6 +11,7 @@ use tidegate_config::Share;
 use super::book::{Actor, Book, Shared, now};
 use super::memory::{self, Note};
 use super::running::{Pending, Running, Telling};
+use super::told::History;
 use crate::control::journal::{Done, Entry, IfFailed, Journal, Latch, Write, WriteError};
 use crate::release::{Phase, Rollout};
 
@@ -25,11 +26,8 @@ impl Shared {
         let ramps = next.phase() == Phase::Ramping;
         let running = &mut book.running[at];
         let before = std::mem::replace(&mut running.state, next);
-        if ramps {
-            // What it carries is as it was, or a little less.
-            if before.weight() != running.state.weight() {
-                self.publish_one(book, at);
-            }
+        // What is true whether the growth can be written down or not must not wait for it.
+        if ramps && beside_the_ramp(&before) == beside_the_ramp(&running.state) {
             return self.grow(book, at, actor);
         }
         let called_off = running.pending.take().map(|pending| pending.entry.seq);
@@ -40,6 +38,9 @@ impl Shared {
             self.publish_one(book, at);
         }
         self.news(book, at, &before, called_off, actor);
+        if ramps {
+            self.grow(book, at, &Actor::engine());
+        }
     }
 
     /// A change is in force: writes it down and tells it. A growth that was called off may stand in the journal already
@@ -77,7 +78,8 @@ impl Shared {
             at: entry.at,
             reason: entry.reason.clone(),
         });
-        let write = write(running, entry, IfFailed::Keep);
+        let state = running.state.clone();
+        let write = write(running, &state, entry, IfFailed::Keep);
         let (first, second) = match latch {
             Some(latch) => {
                 let told = self.done(&running.name, ticket);
@@ -113,31 +115,47 @@ impl Shared {
 
     fn written(&self, name: &str, ticket: u64, error: Option<&WriteError>) {
         let mut book = self.book();
-        let Some(at) = book.position(name) else {
-            return;
-        };
-        let telling = &mut book.running[at].telling;
-        let Some(last) = telling.iter().position(|one| one.ticket == ticket) else {
-            return; // told already
-        };
-        let told: Vec<_> = telling.drain(..=last).collect();
-        for one in told {
-            self.announce(&mut book, at, one, error.map(ToString::to_string));
+        let Book {
+            running,
+            parting,
+            history,
+            ..
+        } = &mut *book;
+        let mut all = running.iter_mut().chain(parting.iter_mut());
+        // Where nobody has this ticket any more, it was told already.
+        let found = all.find_map(|one| {
+            let last = (one.name == name)
+                .then(|| one.telling.iter().position(|telling| telling.ticket == ticket))??;
+            Some((one, last))
+        });
+        if let Some((one, last)) = found {
+            for telling in one.telling.drain(..=last).collect::<Vec<_>>() {
+                self.announce(one, history, telling, error.map(ToString::to_string));
+            }
         }
+        parting.retain(|one| !one.telling.is_empty());
     }
 
     /// Announces what has waited for the disk for too long: it is in force, and people should know.
-    pub(super) fn tell_late(&self, book: &mut Book, at: usize) {
-        while book.running[at]
+    pub(super) fn tell_late(&self, running: &mut Running, history: &mut History) {
+        while let Some(one) = running
             .telling
-            .front()
-            .is_some_and(|one| one.since.elapsed() > TELL_AFTER)
+            .pop_front_if(|one| one.since.elapsed() > TELL_AFTER)
         {
-            if let Some(one) = book.running[at].telling.pop_front() {
-                let why = format!("the disk has not answered for {} s", TELL_AFTER.as_secs());
-                self.announce(book, at, one, Some(why));
-            }
+            let why = format!("the disk has not answered for {} s", TELL_AFTER.as_secs());
+            self.announce(running, history, one, Some(why));
         }
+    }
+
+    /// The same for those who have left the file.
+    pub(super) fn tell_late_of_parted(&self, book: &mut Book) {
+        let Book {
+            parting, history, ..
+        } = book;
+        for one in parting.iter_mut() {
+            self.tell_late(one, history);
+        }
+        parting.retain(|one| !one.telling.is_empty());
     }
 
     /// Writes a growth down; it is applied when that is durable.
@@ -150,34 +168,32 @@ impl Shared {
         let running = &mut book.running[at];
         let before = running.state.clone();
         let grown = before.ramped(&config.rollouts[at], moment);
-        let seq = match &running.pending {
+        let failed = match &running.pending {
             Some(pending) if pending.again.is_some_and(|again| Instant::now() < again) => return,
             Some(Pending { grown: Some(_), .. }) => return,
-            Some(failed) => Some((failed.entry.seq, failed.told)),
+            Some(failed) => Some((failed.entry.seq, failed.trouble.clone())),
             None => None,
         };
-        let (seq, told) = seq.unzip();
+        let (seq, trouble) = failed.unzip();
         let ticket = book.next_ticket();
         // The entry is about what will be.
         book.running[at].state = grown.clone();
         let entry = self.entry(book, at, &before, seq, actor);
         let running = &mut book.running[at];
-        let write = write(running, entry.clone(), IfFailed::Drop);
         running.state = before;
         let (name, key) = (running.name.clone(), grown.key().to_string());
         running.pending = Some(Pending {
             ticket,
             entry,
-            ramp: running.state.ramp().cloned(),
             grown: Some(grown),
             again: None,
-            told: told.unwrap_or_default(),
+            trouble: trouble.flatten(),
         });
         // The place for the latch comes first: whoever goes back may find the disk full.
-        let (shared, journal_again) = (self.me.clone(), journal.clone());
+        let (shared, told) = (self.me.clone(), name.clone());
         let place_kept = move |result: Result<(), WriteError>| {
             if let Some(shared) = shared.upgrade() {
-                shared.place_kept(&journal_again, ticket, write, result);
+                shared.place_kept(&told, ticket, result);
             }
         };
         if let Err(refused) = journal.reserve(&name, &key, Box::new(place_kept)) {
@@ -185,32 +201,32 @@ impl Shared {
         }
     }
 
-    /// The latch has its place, or cannot have one.
-    fn place_kept(
-        &self,
-        journal: &Journal,
-        ticket: u64,
-        write: Write,
-        result: Result<(), WriteError>,
-    ) {
-        let Some((name, _)) = write.states.first().cloned() else {
+    /// The latch has its place, or cannot have one. Only under the lock is it known whether the growth is wanted still:
+    /// one that was called off meanwhile must not be written after what took its place.
+    fn place_kept(&self, name: &str, ticket: u64, result: Result<(), WriteError>) {
+        let mut book = self.book();
+        let Some((at, grown)) = wanted(&book, name, ticket) else {
             return;
         };
-        let (shared, told) = (self.me.clone(), name.clone());
-        let grown = move |result: Result<(), WriteError>| {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.not_grown(&mut book, at, &error.to_string());
+        }
+        let running = &mut book.running[at];
+        let Some(entry) = running.pending.as_ref().map(|pending| pending.entry.clone()) else {
+            return;
+        };
+        let write = write(running, &grown, entry, IfFailed::Drop);
+        let (shared, told) = (self.me.clone(), name.to_owned());
+        let done = move |result: Result<(), WriteError>| {
             if let Some(shared) = shared.upgrade() {
                 shared.grown(&told, ticket, result.err().map(|error| error.to_string()));
             }
         };
-        let failed = match result {
-            Err(error) => Some(error.to_string()),
-            Ok(()) => journal
-                .write(write, Box::new(grown))
-                .err()
-                .map(|refused| refused.to_string()),
-        };
-        if failed.is_some() {
-            self.grown(&name, ticket, failed);
+        if let Err(refused) = journal.write(write, Box::new(done)) {
+            self.not_grown(&mut book, at, &refused.to_string());
         }
     }
 
@@ -218,46 +234,40 @@ impl Shared {
     fn grown(&self, name: &str, ticket: u64, error: Option<String>) {
         let mut book = self.book();
         let book = &mut *book;
-        let Some(at) = book.position(name) else {
+        let Some((at, written)) = wanted(book, name, ticket) else {
             return;
         };
-        let running = &mut book.running[at];
-        if running
-            .pending
-            .as_ref()
-            .is_none_or(|pending| pending.ticket != ticket)
-        {
-            return; // called off meanwhile
-        }
         if let Some(error) = error {
             return self.not_grown(book, at, &error);
         }
-        let pending = running.pending.as_mut().expect("it was just seen");
-        if pending.ramp.as_ref() != running.state.ramp() {
-            // A smaller step is wanted by now: the next look writes that one down, in the place of this one.
-            pending.grown = None;
+        let config = Arc::clone(&book.config);
+        let running = &mut book.running[at];
+        let next = running.state.ramped(&config.rollouts[at], now());
+        if !next.stands_as(&written) {
+            // Another step is wanted by now: the next look writes that one down, in the place of this one.
+            if let Some(pending) = &mut running.pending {
+                pending.grown = None;
+            }
             return;
         }
-        let Some(Pending {
-            grown: Some(grown),
-            entry,
-            ..
-        }) = running.pending.take()
-        else {
+        let Some(Pending { entry, .. }) = running.pending.take() else {
             return;
         };
-        let before = std::mem::replace(&mut running.state, grown);
+        let before = std::mem::replace(&mut running.state, next);
         if running.state.weight() > before.weight() {
             running.take_note(Note::Grew(now()));
         }
-        running.saved = Some(running.state.clone());
-        let telling = Telling {
+        running.saved = Some(written);
+        running.telling.push_back(Telling {
             ticket,
             entry,
             shown: running.state.clone(),
             since: Instant::now(),
-        };
-        self.announce(book, at, telling, None);
+        });
+        // What came before and waits for an answer still is told before, or it would seem to come after.
+        while let Some(telling) = running.telling.pop_front() {
+            self.announce(running, &mut book.history, telling, None);
+        }
         self.publish_one(book, at);
     }
 
@@ -268,37 +278,24 @@ impl Shared {
         };
         pending.grown = None;
         pending.again = Some(Instant::now() + WRITE_AGAIN);
-        if !std::mem::replace(&mut pending.told, true) {
+        let text = format!(
+            "the weight stays at {}: a larger one must be written down first, and the journal cannot be written ({error}); \
+             it is tried again",
+            running.state.weight()
+        );
+        if pending.trouble.replace(text.clone()).is_none() {
             let name = running.name.clone();
-            let text = format!(
-                "{name}: the weight stays at {}: a larger one must be written down first, and the journal cannot be written ({error}); \
-                 it is tried again",
-                running.state.weight()
-            );
-            tracing::error!(rollout = name, "{text}");
-            book.history.alert(&name, &text);
-        }
-    }
-
-    /// A rollout leaves the file: this is the last that is told of it.
-    pub(super) fn tell_parting(
-        &self,
-        book: &mut Book,
-        at: usize,
-        before: &Rollout,
-        called_off: Option<u64>,
-    ) {
-        self.news(book, at, before, called_off, &Actor::file());
-        while let Some(one) = book.running[at].telling.pop_front() {
-            self.announce(book, at, one, None);
+            let line = format!("{name}: {text}");
+            tracing::error!(rollout = name, "{line}");
+            book.history.alert(&name, &line);
         }
     }
 
     /// Says what has happened, to everybody.
     pub(super) fn announce(
         &self,
-        book: &mut Book,
-        at: usize,
+        running: &mut Running,
+        history: &mut History,
         telling: Telling,
         unwritten: Option<String>,
     ) {
@@ -308,8 +305,8 @@ impl Shared {
         if let Some(why) = unwritten {
             line = format!("{line}; NOT WRITTEN DOWN YET: {why}");
         }
-        let was = std::mem::replace(&mut book.running[at].shown, shown).phase();
-        let shown = &book.running[at].shown;
+        let was = std::mem::replace(&mut running.shown, shown).phase();
+        let shown = &running.shown;
         match shown.phase() {
             Phase::RolledBack => {
                 tracing::warn!(rollout = name, "{line}");
@@ -321,15 +318,15 @@ impl Shared {
                         .map_or("operator", |cause| cause.as_str());
                     self.metrics.rolled_back(&name, cause);
                 }
-                book.history.alert(&name, &line);
+                history.alert(&name, &line);
             }
             Phase::Paused => {
                 tracing::warn!(rollout = name, "{line}");
-                book.history.alert(&name, &line);
+                history.alert(&name, &line);
             }
             _ => tracing::info!(rollout = name, "{line}"),
         }
-        book.history.announce(entry);
+        history.announce(entry);
     }
 
     /// Puts the weight of the rollout at `at` in force: one atomic store that needs nothing else to succeed.
@@ -357,6 +354,18 @@ impl Shared {
         if running.state.mirror() > Share::ZERO {
             more.insert("mirror".to_owned(), json!(running.state.mirror().percent()));
         }
+        if let Some(approved) = running.state.approved() {
+            more.insert("approved".to_owned(), approved.into());
+        }
+        let back = running.state.cohorts_back();
+        if back > 0
+            && let Some(plan) = book.config.rollouts.get(at)
+        {
+            let cohorts = (0..).zip(&plan.cohorts);
+            let back = cohorts.filter(|(bit, _): &(u32, _)| back & 1 << bit != 0);
+            let names: Vec<&str> = back.map(|(_, cohort)| cohort.name.as_str()).collect();
+            more.insert("cohorts_back".to_owned(), json!(names));
+        }
         if let Some(cause) = &running.state.reason().cause {
             more.insert("cause".to_owned(), Value::from(cause.as_str()));
         }
@@ -376,9 +385,17 @@ impl Shared {
     }
 }
 
-/// What makes the present state durable, evidence and all.
-fn write(running: &mut Running, entry: Entry, if_failed: IfFailed) -> Write {
-    let state = serde_json::to_vec(&running.state).expect("a state is plain values");
+/// A growth that is being written down, where it is this one still: its rollout's place, and what follows.
+fn wanted(book: &Book, name: &str, ticket: u64) -> Option<(usize, Rollout)> {
+    let at = book.position(name)?;
+    let pending = book.running[at].pending.as_ref()?;
+    let grown = pending.grown.as_ref().filter(|_| pending.ticket == ticket)?;
+    Some((at, grown.clone()))
+}
+
+/// What makes a state durable, evidence and all.
+fn write(running: &mut Running, state: &Rollout, entry: Entry, if_failed: IfFailed) -> Write {
+    let state = serde_json::to_vec(state).expect("a state is plain values");
     running.notes.taken();
     Write {
         states: vec![(running.name.clone(), state)],
@@ -386,6 +403,14 @@ fn write(running: &mut Running, entry: Entry, if_failed: IfFailed) -> Write {
         history: vec![entry],
         if_failed,
     }
+}
+
+/// What a history tells of a rollout, but for the step that it is about to take.
+fn beside_the_ramp(state: &Rollout) -> impl PartialEq + use<> {
+    (
+        (state.key(), state.attempt(), state.weight(), state.mirror()),
+        (state.cohorts_back(), state.approved()),
+    )
 }
 
 /// Whether the request path has to know.

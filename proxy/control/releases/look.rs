@@ -59,16 +59,23 @@ impl Shared {
             let Some(at) = book.running.iter().position(|running| running.id == id) else {
                 continue; // it has left the file
             };
-            if !about.contains(&at) {
-                // Counts before the failures that are among them.
-                book.running[at].read_into(&self.ledger, now());
+            let is_first = !about.contains(&at);
+            if is_first {
                 about.push(at);
             }
-            book.running[at].hear(incident);
-            self.take_down(book, at, incident);
+            self.guarded(book, at, |shared, book| {
+                if is_first {
+                    // Counts before the failures that are among them.
+                    book.running[at].read_into(&shared.ledger, now());
+                }
+                book.running[at].hear(incident);
+                shared.take_down(book, at, incident);
+            });
         }
         for at in about {
-            self.look_at(book, at, Duration::ZERO);
+            self.guarded(book, at, |shared, book| {
+                shared.look_at(book, at, Duration::ZERO);
+            });
         }
     }
 
@@ -114,7 +121,7 @@ impl Shared {
 
     /// Looks at one rollout: guards first, then everything else.
     pub(super) fn look_at(&self, book: &mut Book, at: usize, elapsed: Duration) {
-        self.tell_late(book, at);
+        self.tell_late(&mut book.running[at], &mut book.history);
         if !book.running[at].state.is_live() {
             return;
         }

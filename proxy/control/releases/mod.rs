@@ -30,7 +30,7 @@ mod told; // what is announced: log, events, history
 mod view; // a rollout as the API shows it
 mod ward; // what all tests say together
 
-pub use book::{Actor, NotSo, Parts, Releases, role_for};
+pub use book::{Actor, NotSo, Ordered, Parts, Releases};
 pub use judge::Judge;
 pub use outcome::{Observation, Unobserved};
 pub use told::{EVENTS_KEPT, Event};

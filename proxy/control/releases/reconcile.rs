@@ -23,6 +23,8 @@ pub(super) struct Recalled {
     evidence: HashMap<String, Evidence>,
     latches: BTreeMap<String, Latch>,
     doubtful: Vec<String>,
+    /// Latches of which not even the rollout is known.
+    lost_latches: usize,
     /// The journal could not be read at the start: why.
     unreadable: Option<String>,
     /// Nothing was there at the start.
@@ -52,46 +54,60 @@ impl Recalled {
             evidence: restored.evidence,
             latches,
             doubtful: restored.doubtful,
+            lost_latches: restored.latches_unreadable,
             unreadable: restored.unreadable,
             empty: restored.empty,
         }
     }
 
     /// Where a rollout stood before it came into the file; `None` for one that nobody knows.
-    fn state(&mut self, name: &str, key: Key, now: Duration) -> Option<Rollout> {
-        let state = self.states.remove(name);
+    fn state(&mut self, name: &str, key: Key, now: Duration) -> Option<Known> {
+        let written = self.states.remove(name);
         let latch = self.latches.remove(name);
         let doubtful = self.doubtful.iter().any(|doubtful| doubtful == name);
-        let remembered = |latch: &Latch| {
-            let reason = Reason {
-                cause: None,
-                text: latch.reason.clone().into(),
-            };
-            (latch.key.parse().unwrap_or(key), latch.attempt, reason)
+        let plain = |text: &str| Reason {
+            cause: None,
+            text: text.to_owned().into(),
         };
-        match (state, latch) {
-            (state, Some(latch)) => {
-                let (key, attempt, reason) = remembered(&latch);
-                let state = state.unwrap_or_else(|| Rollout::new(key, now));
-                Some(state.recalled(key, attempt, reason, now))
+        let was = written
+            .clone()
+            .unwrap_or_else(|| Rollout::new(key, now));
+        let state = match (&written, latch) {
+            (_, Some(latch)) => {
+                let key = latch.key.parse().unwrap_or(key);
+                was.recalled(key, latch.attempt, plain(&latch.reason), now)
             }
-            (Some(state), None) if doubtful && state.weight() > config::Share::ZERO => {
+            (Some(state), None) if doubtful && carries(state) => {
                 let text = "its place for a rollback is damaged: it may have been rolled back";
-                let reason = Reason {
-                    cause: None,
-                    text: text.into(),
-                };
-                Some(state.recalled(state.key(), state.attempt(), reason, now))
+                state.recalled(state.key(), state.attempt(), plain(text), now)
             }
-            (state, None) => state.or_else(|| {
+            (Some(state), None) => state.clone(),
+            (None, None) => {
                 let why = self.unreadable.as_ref()?;
-                Some(
-                    Rollout::new(key, now)
-                        .unsure(&format!("the journal cannot be read ({why})"), now),
-                )
-            }),
-        }
+                was.unsure(&format!("the journal cannot be read ({why})"), now)
+            }
+        };
+        Some(Known { was, state })
     }
+}
+
+/// What the journal says of a rollout, and what follows from that and its latch.
+struct Known {
+    was: Rollout,
+    state: Rollout,
+}
+
+fn carries(state: &Rollout) -> bool {
+    state.weight() > config::Share::ZERO || state.mirror() > config::Share::ZERO
+}
+
+/// What an edit or a start changed of a rollout.
+struct Change {
+    /// How it stood.
+    before: Rollout,
+    /// The number of a growth that was called off.
+    called_off: Option<u64>,
+    actor: Actor,
 }
 
 impl Shared {
@@ -117,7 +133,7 @@ impl Shared {
                 None => self.begin(book, plan, &config, moment),
             };
             book.running.push(running);
-            changed.extend(before.map(|before| (at, before)));
+            changed.extend(before.map(|change| (at, change)));
         }
         let plans = book.running.iter().zip(&config.rollouts);
         book.in_force = plans
@@ -128,16 +144,17 @@ impl Shared {
         for running in old.into_values() {
             self.part(book, running, moment);
         }
-        for (at, (before, called_off)) in changed {
-            self.news(book, at, &before, called_off, &Actor::file());
+        for (at, change) in changed {
+            self.news(book, at, &change.before, change.called_off, &change.actor);
         }
         for at in 0..book.running.len() {
-            self.look_at(book, at, Duration::ZERO);
+            self.guarded(book, at, |shared, book| {
+                shared.look_at(book, at, Duration::ZERO);
+            });
         }
     }
 
-    /// A rollout that stays in the file. The second is how it stood, where that has changed, and the number of a growth that
-    /// was called off.
+    /// A rollout that stays in the file, and what the edit changed of it.
     fn edit(
         &self,
         mut running: Running,
@@ -145,7 +162,7 @@ impl Shared {
         plan: &config::Rollout,
         config: &config::Config,
         moment: Duration,
-    ) -> (Running, Option<(Rollout, Option<u64>)>) {
+    ) -> (Running, Option<Change>) {
         if let Some(was) = was {
             running.go_over_to(was, plan);
         }
@@ -162,8 +179,12 @@ impl Shared {
         } else {
             running.pending.take().map(|pending| pending.entry.seq)
         };
-        let changed = !stands;
-        (running, changed.then_some((before, called_off)))
+        let change = (!stands).then(|| Change {
+            before,
+            called_off,
+            actor: Actor::file(),
+        });
+        (running, change)
     }
 
     /// A rollout that comes into the file.
@@ -173,12 +194,23 @@ impl Shared {
         plan: &config::Rollout,
         config: &config::Config,
         moment: Duration,
-    ) -> (Running, Option<(Rollout, Option<u64>)>) {
+    ) -> (Running, Option<Change>) {
         let key = key(plan, config);
-        let recalled = book.recalled.state(&plan.name, key, moment);
-        let is_known = recalled.is_some();
-        let before = recalled.unwrap_or_else(|| Rollout::new(key, moment));
-        let state = follow(&before, plan, config, moment);
+        let known = book.recalled.state(&plan.name, key, moment);
+        let is_known = known.is_some();
+        let Known { was, state } = known.unwrap_or_else(|| {
+            let fresh = Rollout::new(key, moment);
+            Known {
+                was: fresh.clone(),
+                state: fresh,
+            }
+        });
+        let actor = if state.stands_as(&was) {
+            Actor::file()
+        } else {
+            Actor::engine()
+        };
+        let state = follow(&state, plan, config, moment);
         if is_known {
             tracing::info!(
                 rollout = plan.name,
@@ -203,8 +235,13 @@ impl Shared {
             // Who failed before is not known any more.
             evidence.units_lost(moment);
         }
-        let changed = is_known && !running.state.stands_as(&before);
-        (running, changed.then_some((before, None)))
+        // What the journal does not know yet is written and told as any other change.
+        let change = (is_known && !running.state.stands_as(&was)).then(|| Change {
+            before: was,
+            called_off: None,
+            actor,
+        });
+        (running, change)
     }
 
     /// A rollout that has left the file: nobody is on its candidate any more. It is remembered, so that it does not begin
@@ -212,20 +249,23 @@ impl Shared {
     fn part(&self, book: &mut Book, running: Running, moment: Duration) {
         let before = running.state.clone();
         let state = before.removed(moment);
-        if !state.stands_as(&before) {
-            let called_off = running.pending.as_ref().map(|pending| pending.entry.seq);
-            // It is told with a place of its own in the book, for this moment alone.
-            let at = book.running.len();
-            book.running.push(Running {
-                state,
-                pending: None,
-                ..running
-            });
-            self.tell_parting(book, at, &before, called_off);
-            let running = book.running.pop().expect("it was just put there");
-            book.recalled.states.insert(running.name, running.state);
-        } else {
-            book.recalled.states.insert(running.name, before);
+        let called_off = running.pending.as_ref().map(|pending| pending.entry.seq);
+        let changed = !state.stands_as(&before);
+        // It is told with a place of its own in the book, for this moment alone.
+        let at = book.running.len();
+        book.running.push(Running {
+            state,
+            pending: None,
+            ..running
+        });
+        if changed {
+            self.news(book, at, &before, called_off, &Actor::file());
+        }
+        let running = book.running.pop().expect("it was just put there");
+        let (name, state) = (running.name.clone(), running.state.clone());
+        book.recalled.states.insert(name, state);
+        if !running.telling.is_empty() {
+            book.parting.push(running);
         }
         while book.recalled.states.len() > PARTED_MAX {
             let oldest = book
@@ -249,6 +289,13 @@ impl Shared {
             tracing::warn!(
                 "NOTHING IS REMEMBERED: the state directory is empty. Fine at the first start; if it was emptied, what was rolled \
                  back before begins again: `tidegate rollout rollback NAME` stops it"
+            );
+        }
+        let lost = std::mem::take(&mut book.recalled.lost_latches);
+        if lost > 0 {
+            tracing::error!(
+                "{lost} places for rollbacks cannot be read, and nobody knows whose they are: look at `tidegate history` and \
+                 at every rollout that is not rolled back, whether it should be"
             );
         }
         if let Some(why) = &book.recalled.unreadable {

@@ -12,7 +12,7 @@ use super::memory::{Note, Notes, Terms};
 use crate::control::journal::Entry;
 use crate::record::{Arm, RolloutCounts, RolloutId, RolloutTimes, SlowBound};
 use crate::release::evidence::{Budget, Comparison, Evidence};
-use crate::release::{Opening, Ramp, Rollout, Thresholds, Verdict, opening};
+use crate::release::{Opening, Rollout, Thresholds, Verdict, opening};
 use crate::snapshot::InForce;
 
 /// Failing users of a window that are told apart; above that many their share is known well enough.
@@ -63,6 +63,8 @@ pub(super) struct Running {
     pub opening: Option<(Opening, Option<Timestamp>)>,
     /// A guard that fires and does not move the weight, as it was told.
     pub alarmed: Option<Verdict>,
+    /// A look at it, or a failure of it, met a fault of the program, which was told.
+    pub faulty: bool,
     /// The state as it was given to the journal last, and when.
     pub saved: Option<Rollout>,
     pub saved_at: Instant,
@@ -75,14 +77,12 @@ pub(super) struct Pending {
     pub ticket: u64,
     /// What will be announced.
     pub entry: Entry,
-    /// The step that it takes; where another one is wanted meanwhile, it is not taken.
-    pub ramp: Option<Ramp>,
     /// What follows; `None` after a failed write,
     pub grown: Option<Rollout>,
     /// which is tried again then,
     pub again: Option<Instant>,
-    /// and was told.
-    pub told: bool,
+    /// and why it failed, as it was told.
+    pub trouble: Option<String>,
 }
 
 /// A change that is in force and not announced yet.
@@ -191,6 +191,7 @@ impl Running {
             notes: Notes::default(),
             opening: None,
             alarmed: None,
+            faulty: false,
             saved: None,
             saved_at: Instant::now(),
         };

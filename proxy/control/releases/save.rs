@@ -82,7 +82,11 @@ fn note(journal: &Journal, running: &mut Running) {
 /// Whether a state that has gone on without news should be written down.
 fn is_due(running: &Running, plan: &config::Rollout, everything: bool) -> bool {
     // While a growth is being written down the journal has the state that follows.
-    if running.pending.is_some() {
+    if running
+        .pending
+        .as_ref()
+        .is_some_and(|pending| pending.grown.is_some())
+    {
         return false;
     }
     let Some(saved) = &running.saved else {

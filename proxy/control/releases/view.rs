@@ -20,27 +20,17 @@ use crate::release::{Phase, Rollout};
 /// Users are counted for so long before they are called few.
 const ENOUGH_TO_COUNT: Duration = Duration::from_secs(60);
 
-/// The rollout at `at`, as it was announced.
+/// The rollout at `at`.
 pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
-    let running = &book.running[at];
-    // What has only gone on (time held, requests seen) is as good as announced.
-    let state = if running.state.stands_as(&running.shown) {
-        &running.state
-    } else {
-        &running.shown
-    };
-    told(shared, book, at, state)
-}
-
-/// The rollout at `at` as it is after an order: whoever gave it is told what is true now, also where that is announced a
-/// moment later.
-pub(super) fn ordered(shared: &Shared, book: &Book, at: usize) -> Value {
-    told(shared, book, at, &book.running[at].state)
-}
-
-fn told(shared: &Shared, book: &Book, at: usize, state: &Rollout) -> Value {
     let (running, plan) = (&book.running[at], &book.config.rollouts[at]);
     let service = &book.config.services[plan.service];
+    let shown = &running.shown;
+    // What has only gone on (time held, requests seen) is as good as announced.
+    let state = if running.state.stands_as(shown) {
+        &running.state
+    } else {
+        shown
+    };
     let since = running.read.since(&running.begun);
     let counts = |of: ArmCounts| json!({ "requests": of.requests, "failures": of.failures });
     json!({
@@ -54,7 +44,7 @@ fn told(shared: &Shared, book: &Book, at: usize, state: &Rollout) -> Value {
         "weight": state.weight().percent(),
         "mirror": state.mirror().percent(),
         "attempt": state.attempt(),
-        "reason": state.reason().to_string(),
+        "reason": running.pending.as_ref().and_then(|pending| pending.trouble.clone()).unwrap_or_else(|| state.reason().to_string()),
         "cause": state.reason().cause.as_ref().map(|cause| cause.as_str()),
         "since": moment(state.since()),
         "started": state.started().map(moment),

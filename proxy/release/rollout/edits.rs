@@ -21,6 +21,7 @@ impl Rollout {
     #[must_use]
     pub fn edited(&self, plan: &plan::Rollout, key: Key, now: Duration) -> Self {
         let mut next = self.clone();
+        next.regroup(plan);
         if self.phase == Phase::Superseded && key.is_same_subject(&self.key) {
             next.key = key;
             next.roll_back(
@@ -51,6 +52,21 @@ impl Rollout {
         next.key = key;
         next.go_over_to(plan, now);
         next
+    }
+
+    /// Cohorts that are back stay back under their names, wherever these stand in the file now.
+    fn regroup(&mut self, plan: &plan::Rollout) {
+        let names = || plan.cohorts.iter().map(|cohort| &cohort.name);
+        if self.cohorts_back == 0 || names().eq(&self.cohorts) || self.cohorts.is_empty() {
+            return;
+        }
+        let is_back = |name: &String| {
+            let at = self.cohorts.iter().position(|known| known == name);
+            at.is_some_and(|at| self.cohorts_back & 1 << at != 0)
+        };
+        let bits = (0..).zip(names()).filter(|(_, name)| is_back(name));
+        self.cohorts_back = bits.fold(0, |back, (bit, _): (u32, _)| back | 1 << bit);
+        self.cohorts = names().cloned().collect();
     }
 
     /// The service's stable has become the candidate: everybody meets it there.
