@@ -124,8 +124,11 @@ impl Shared {
         let mut all = running.iter_mut().chain(parting.iter_mut());
         // Where nobody has this ticket any more, it was told already.
         let found = all.find_map(|one| {
-            let last = (one.name == name)
-                .then(|| one.telling.iter().position(|telling| telling.ticket == ticket))??;
+            let last = (one.name == name).then(|| {
+                one.telling
+                    .iter()
+                    .position(|telling| telling.ticket == ticket)
+            })??;
             Some((one, last))
         });
         if let Some((one, last)) = found {
@@ -215,7 +218,11 @@ impl Shared {
             return self.not_grown(&mut book, at, &error.to_string());
         }
         let running = &mut book.running[at];
-        let Some(entry) = running.pending.as_ref().map(|pending| pending.entry.clone()) else {
+        let Some(entry) = running
+            .pending
+            .as_ref()
+            .map(|pending| pending.entry.clone())
+        else {
             return;
         };
         let write = write(running, &grown, entry, IfFailed::Drop);
@@ -389,7 +396,10 @@ impl Shared {
 fn wanted(book: &Book, name: &str, ticket: u64) -> Option<(usize, Rollout)> {
     let at = book.position(name)?;
     let pending = book.running[at].pending.as_ref()?;
-    let grown = pending.grown.as_ref().filter(|_| pending.ticket == ticket)?;
+    let grown = pending
+        .grown
+        .as_ref()
+        .filter(|_| pending.ticket == ticket)?;
     Some((at, grown.clone()))
 }
 

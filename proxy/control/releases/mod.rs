@@ -30,6 +30,9 @@ mod told; // what is announced: log, events, history
 mod view; // a rollout as the API shows it
 mod ward; // what all tests say together
 
+#[cfg(test)]
+mod tests;
+
 pub use book::{Actor, NotSo, Parts, Releases, role_for};
 pub use judge::Judge;
 pub use outcome::{Observation, Unobserved};

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde_json::Map;
 use tidegate_config as config;
 
 use super::book::{Actor, Book, Shared, now};
 use super::memory::{self, Terms};
 use super::running::Running;
-use crate::control::journal::{Evidence, Latch, Restored};
+use crate::control::journal::{Entry, Evidence, IfFailed, Latch, Restored, Write};
 use crate::release::{Key, Phase, Reason, Rollout};
 use crate::snapshot::Snapshot;
 
@@ -29,6 +31,8 @@ pub(super) struct Recalled {
     unreadable: Option<String>,
     /// Nothing was there at the start.
     empty: bool,
+    /// No file was met yet.
+    first: bool,
 }
 
 impl Recalled {
@@ -57,6 +61,7 @@ impl Recalled {
             lost_latches: restored.latches_unreadable,
             unreadable: restored.unreadable,
             empty: restored.empty,
+            first: true,
         }
     }
 
@@ -69,9 +74,7 @@ impl Recalled {
             cause: None,
             text: text.to_owned().into(),
         };
-        let was = written
-            .clone()
-            .unwrap_or_else(|| Rollout::new(key, now));
+        let was = written.clone().unwrap_or_else(|| Rollout::new(key, now));
         let state = match (&written, latch) {
             (_, Some(latch)) => {
                 let key = latch.key.parse().unwrap_or(key);
@@ -143,6 +146,9 @@ impl Shared {
             .publish(snapshot.with_rollouts(book.in_force.clone()));
         for running in old.into_values() {
             self.part(book, running, moment);
+        }
+        if std::mem::take(&mut book.recalled.first) {
+            self.part_unseen(book, moment);
         }
         for (at, change) in changed {
             self.news(book, at, &change.before, change.called_off, &change.actor);
@@ -281,6 +287,66 @@ impl Shared {
                 // Where the journal is closed the process is on its way out.
                 let _ = journal.forget(&name);
             }
+        }
+    }
+
+    /// Rollouts that left the file while nobody was there to see it: they are rolled back as those are that leave it now.
+    fn part_unseen(&self, book: &mut Book, moment: Duration) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        let states = &mut book.recalled.states;
+        for (name, state) in states.iter_mut().filter(|(_, state)| state.is_live()) {
+            let from = state.weight().percent();
+            *state = state.removed(moment);
+            let entry = Entry {
+                seq: journal.next_seq(),
+                at: Timestamp::now(),
+                rollout: name.clone(),
+                actor: Actor::file().name,
+                from,
+                to: 0.0,
+                phase: state.phase().as_str().to_owned(),
+                reason: state.reason().to_string(),
+                revision: book.revision,
+                more: Map::from_iter([
+                    ("stage".to_owned(), state.stage().into()),
+                    ("attempt".to_owned(), state.attempt().into()),
+                ]),
+            };
+            let latch = Latch {
+                rollout: name.clone(),
+                key: state.key().to_string(),
+                attempt: state.attempt(),
+                at: entry.at,
+                reason: entry.reason.clone(),
+            };
+            let write = Write {
+                states: vec![(
+                    name.clone(),
+                    serde_json::to_vec(state).expect("a state is plain values"),
+                )],
+                evidence: Vec::new(),
+                history: vec![entry.clone()],
+                if_failed: IfFailed::Keep,
+            };
+            // Where the disk refuses, the journal says so and tries again; nobody is on this candidate in any case.
+            let refused = [
+                journal.latch(latch, Box::new(|_| ())).err(),
+                journal.write(write, Box::new(|_| ())).err(),
+            ];
+            for refused in refused.into_iter().flatten() {
+                tracing::error!(
+                    rollout = name,
+                    "{name}: the journal does not take it: {refused}"
+                );
+            }
+            tracing::warn!(
+                rollout = name,
+                "{name}: {}; weight {from} % → 0 %, rolled back",
+                entry.reason
+            );
+            book.history.announce(entry);
         }
     }
 
