@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -97,10 +97,7 @@ impl Writer {
             let mut next = Some(first);
             while let Some(line) = next {
                 self.write(&line);
-                next = match waiting.try_recv() {
-                    Ok(line) => Some(line),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                };
+                next = waiting.try_recv().ok();
             }
             let flushed = self.file.as_mut().map_or(Ok(()), |(file, _)| file.flush());
             self.tell(flushed);

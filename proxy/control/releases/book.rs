@@ -322,10 +322,6 @@ fn position(book: &Book, name: &str) -> Result<usize, NotSo> {
 }
 
 impl Shared {
-    #[expect(
-        clippy::disallowed_types,
-        reason = "control alone takes it; the request path reads the snapshot"
-    )]
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         // A change is put into the book when it is whole; who panicked before has left the old state there.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)

@@ -26,6 +26,9 @@ impl Shared {
         let ramps = next.phase() == Phase::Ramping;
         let running = &mut book.running[at];
         let before = std::mem::replace(&mut running.state, next);
+        if running.state.cohorts_back() & !before.cohorts_back() != 0 {
+            running.go_on_without_cohort(now());
+        }
         // What is true whether the growth can be written down or not must not wait for it.
         if ramps && beside_the_ramp(&before) == beside_the_ramp(&running.state) {
             return self.grow(book, at, actor);

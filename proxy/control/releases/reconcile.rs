@@ -22,6 +22,8 @@ const PARTED_MAX: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Recalled {
     states: BTreeMap<String, Rollout>,
+    /// States that are there and make no sense, and why.
+    unread: BTreeMap<String, String>,
     evidence: HashMap<String, Evidence>,
     latches: BTreeMap<String, Latch>,
     doubtful: Vec<String>,
@@ -38,14 +40,18 @@ pub(super) struct Recalled {
 impl Recalled {
     /// What the journal says.
     pub(super) fn new(restored: Restored) -> Self {
-        let parsed = restored.states.into_iter().filter_map(|(name, bytes)| {
-            let state = serde_json::from_slice::<Rollout>(&bytes);
-            let told = |error| {
-                tracing::error!(rollout = name, "{name}: its state cannot be read: {error}")
-            };
-            let state = state.map_err(told).ok()?;
-            Some((name, state))
-        });
+        let (mut states, mut unread) = (BTreeMap::new(), BTreeMap::new());
+        for (name, bytes) in restored.states {
+            match serde_json::from_slice::<Rollout>(&bytes) {
+                Ok(state) => {
+                    states.insert(name, state);
+                }
+                Err(error) => {
+                    tracing::error!(rollout = name, "{name}: its state cannot be read: {error}");
+                    unread.insert(name, error.to_string());
+                }
+            }
+        }
         let mut latches = BTreeMap::<String, Latch>::new();
         for latch in restored.latches {
             let newer = |known: &Latch| known.attempt > latch.attempt;
@@ -54,7 +60,8 @@ impl Recalled {
             }
         }
         Self {
-            states: parsed.collect(),
+            states,
+            unread,
             evidence: restored.evidence,
             latches,
             doubtful: restored.doubtful,
@@ -68,6 +75,7 @@ impl Recalled {
     /// Where a rollout stood before it came into the file; `None` for one that nobody knows.
     fn state(&mut self, name: &str, key: Key, now: Duration) -> Option<Known> {
         let written = self.states.remove(name);
+        let unread = self.unread.remove(name);
         let latch = self.latches.remove(name);
         let doubtful = self.doubtful.iter().any(|doubtful| doubtful == name);
         let plain = |text: &str| Reason {
@@ -86,8 +94,12 @@ impl Recalled {
             }
             (Some(state), None) => state.clone(),
             (None, None) => {
-                let why = self.unreadable.as_ref()?;
-                was.unsure(&format!("the journal cannot be read ({why})"), now)
+                let why = match (&self.unreadable, unread) {
+                    (Some(why), _) => format!("the journal cannot be read ({why})"),
+                    (None, Some(why)) => format!("its state in the journal cannot be read ({why})"),
+                    (None, None) => return None,
+                };
+                was.unsure(&why, now)
             }
         };
         Some(Known { was, state })
@@ -242,7 +254,7 @@ impl Shared {
             evidence.units_lost(moment);
         }
         // What the journal does not know yet is written and told as any other change.
-        let change = (is_known && !running.state.stands_as(&was)).then(|| Change {
+        let change = (is_known && !running.state.stands_as(&was)).then_some(Change {
             before: was,
             called_off: None,
             actor,

@@ -2,8 +2,51 @@
 
 use std::time::Duration;
 
-use super::world::{STAGES, World, file, light_dir, planned};
-use crate::control::journal::Steps;
+use super::world::{SOON, STAGES, World, file, light_dir, planned};
+use crate::control::journal::{IfFailed, Journal, Steps, Write};
+use crate::release::{Order, Phase};
+
+#[test]
+fn a_state_that_makes_no_sense_leaves_nobody_on_the_candidate_until_somebody_says_so() {
+    let dir = light_dir();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let write = Write {
+        states: vec![("shop-v2".to_owned(), b"of another program".to_vec())],
+        evidence: Vec::new(),
+        history: Vec::new(),
+        if_failed: IfFailed::Keep,
+    };
+    journal.write(write, Box::new(|_| ())).unwrap();
+    assert!(journal.close(SOON));
+    let world = World::open(dir.path(), file(1, &planned(STAGES)), Steps::default());
+    world.settle();
+    world.look(Duration::from_secs(3600), 1000);
+    world.settle();
+    assert_eq!(world.stands(), Some((Phase::Paused, 0.0, 1)));
+    let last = world.releases.history(None).pop().unwrap();
+    assert!(last.reason.contains("cannot be read"), "{last:?}");
+    world.order(Order::Resume).unwrap();
+    world.climbs_to(5.0);
+    world.close();
+}
+
+#[test]
+fn whoever_broke_while_he_held_the_book_leaves_it_as_it_was() {
+    let dir = light_dir();
+    let world = World::open(dir.path(), file(1, &planned(STAGES)), Steps::default());
+    world.climbs_to(5.0);
+    let releases = world.releases.clone();
+    let broken = std::thread::spawn(move || {
+        let _book = releases.shared().book();
+        panic!("of a test");
+    });
+    broken.join().unwrap_err();
+    world.alarm();
+    assert_eq!(world.weight(), 0.0);
+    world.settle();
+    assert_eq!(world.stands(), Some((Phase::RolledBack, 0.0, 1)));
+    world.close();
+}
 
 #[test]
 fn a_look_that_breaks_off_is_told_once_and_holds_up_nobody() {

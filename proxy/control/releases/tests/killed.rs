@@ -338,6 +338,11 @@ impl Announced {
                 "{said}"
             );
         }
+        if phase == Phase::RolledBack {
+            world.settle();
+            let last = world.releases.history(Some("shop-v2")).pop().unwrap();
+            assert_eq!(last.phase, "rolled_back", "{said}: the history knows");
+        }
         world.close();
     }
 }
