@@ -32,9 +32,10 @@
 //!       Viewer::view          the snapshot in force: one relaxed load; the request keeps it to its end
 //!       screen::admit         what a request must be; what outsiders may not say is taken away
 //!       Table::decide         route → rule → version, by a Caller: no await, no lock, no allocation
-//!       attempt               which endpoint (upstream::balance), a connection of it (upstream::pool), there and back
+//!       errand, attempt       which endpoint (upstream::balance), a connection of it (upstream::pool), there and back;
+//!                             fallback: once more to stable where the candidate failed it; mirror: a copy to it
 //!       answer                the body carries the Account of the exchange to its last byte, error or drop
-//!     record::WorkerLedger    … where it is settled: once, on every way out
+//!     record::WorkerLedger    … where it is settled: once, on every way out; its rollout is told of it there too
 //! ```
 //!
 //! # One edit
@@ -51,8 +52,8 @@
 //!
 //! Between the request path and control there is one way down and one way up. Down: [`snapshot::Live`], one `ArcSwap`
 //! that only the controller writes; each worker looks at it through its own [`snapshot::Viewer`]. Up: the
-//! [`record::Ledger`], cells that only one worker each writes and that control adds up when somebody asks; beside it the
-//! bounded queue of the access log. Control, admin API and probes run on a thread of their own, logs on theirs.
+//! [`record::Ledger`], cells that only one worker each writes and that control adds up when somebody asks; beside it two
+//! bounded queues, of the access log and of [`record::Incident`]s, by which the judge of the rollouts wakes at once. Control, admin API and probes run on a thread of their own, logs on theirs.
 //!
 //! # What always holds
 //!

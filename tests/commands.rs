@@ -338,3 +338,108 @@ fn recorded_decisions_are_recomputed_from_a_file_or_standard_input() {
         nowhere.err
     );
 }
+
+const PLANNED: &str = "version: 1
+listeners: [{ name: in, address: 127.0.0.1:8080, trusted_headers: [x-user-id] }]
+identity: { user: [{ header: x-user-id }] }
+services:
+  - name: shop
+    stable: v1
+    versions:
+      - { name: v1, endpoints: [\"127.0.0.1:3001\"] }
+      - { name: v2, endpoints: [\"127.0.0.1:3002\"] }
+rollouts:
+  - name: shop-v2
+    service: shop
+    candidate: v2
+    by: user
+    stages:
+      - { weight: 5%, hold: 10m, min_requests: 500 }
+      - { weight: 100% }
+routes:
+  - name: shop
+    service: shop
+    rules:
+      - name: testers
+        when: { header: { name: x-beta, exact: \"1\" } }
+        split: { by: user, weights: { v2: 20%, v1: 80% }, guard: { error_rate: { above: 5%, window: 10s, min_requests: 50 } } }
+      - name: everyone
+        rollout: shop-v2
+";
+
+#[test]
+fn a_plan_tells_how_long_its_stages_take_at_a_traffic() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gate.yaml");
+    std::fs::write(&file, PLANNED).unwrap();
+    let file = file.to_str().unwrap();
+    let plan = |name: &str, more: &[&str]| {
+        let traffic = [
+            "plan",
+            "--config",
+            file,
+            name,
+            "--rps",
+            "10",
+            "--error-rate",
+            "0.5%",
+        ];
+        run(&[&traffic, more].concat())
+    };
+
+    let staged = plan("shop-v2", &["--format", "json"]);
+    assert_eq!(staged.code, Some(0), "{}", staged.err);
+    let told: Value = serde_json::from_str(&staged.out).unwrap();
+    assert_eq!(
+        told["stages"][0]["lasts_seconds"], 1000.0,
+        "500 requests at 0.5 a second: {told}"
+    );
+    assert_eq!(told["stages"][0]["total_break"]["users"], 4, "{told}");
+
+    let guarded = plan("shop.testers", &[]);
+    assert_eq!(guarded.code, Some(0), "{}", guarded.err);
+    assert!(
+        guarded.out.contains("20 %") && guarded.out.contains("stays"),
+        "{}",
+        guarded.out
+    );
+
+    let unknown = plan("shop", &[]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.err.contains("the file has shop-v2, shop.testers"),
+        "{}",
+        unknown.err
+    );
+
+    std::fs::write(file, PLANNED.replace("candidate: v2", "candidate: v3")).unwrap();
+    let wrong = plan("shop-v2", &[]);
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.err.contains("v3"), "{}", wrong.err);
+    let nowhere = run(&[
+        "plan",
+        "--config",
+        "/nowhere.yaml",
+        "a",
+        "--rps",
+        "1",
+        "--error-rate",
+        "0%",
+    ]);
+    assert_eq!(nowhere.code, Some(2));
+    let no_traffic = run(&[
+        "plan",
+        "--config",
+        file,
+        "shop-v2",
+        "--rps",
+        "0",
+        "--error-rate",
+        "0%",
+    ]);
+    assert_eq!(
+        no_traffic.code,
+        Some(2),
+        "a command line that makes no sense"
+    );
+}

@@ -1,4 +1,5 @@
-//! Every file in `examples/` loads as it stands and does what its first sentence says; only the ports are the test's.
+//! Every file in `examples/` loads as it stands and does what its first sentence says; only the ports are the test's, and
+//! where an example holds for an hour, the test's holds are short.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,22 +8,29 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::harness::{
-    Backend, Conn, Echo, H2Client, Launch, Proxy, WebSocket, command, grpc_frame,
+    Backend, Conn, Echo, Gauges, H2Client, Launch, Proxy, Store, WebSocket, command, grpc_frame,
 };
+
+mod rollouts;
 
 /// An example with the proxy before test backends, each named by the version that its endpoint stood for.
 struct Stage {
-    _backends: Vec<Backend>,
+    /// By the name that stood before the endpoint, and the endpoint.
+    backends: BTreeMap<(String, String), Backend>,
+    /// Where the example asks a Prometheus.
+    store: Option<(Gauges, Store)>,
     proxy: Proxy,
     listener: String,
 }
+
+/// Where an example's Prometheus is.
+const PROMETHEUS: &str = "http://127.0.0.1:9090";
 
 /// What shows that an example does what it says.
 type Exercise = fn(&Stage);
 
 /// The examples by file name.
 const EXERCISES: &[(&str, Exercise)] = &[
-    ("blue_green.yaml", blue_green),
     ("by_header.yaml", by_header),
     ("by_region.yaml", by_region),
     ("by_user.yaml", by_user),
@@ -94,19 +102,6 @@ fn by_region(stage: &Stage) {
         europe,
         "by the client's address, which is one here"
     );
-}
-
-fn blue_green(stage: &Stage) {
-    let answer = stage.connect().get("/", &[]);
-    assert_eq!(
-        (answer.version(), answer.header("x-served-by")),
-        ("blue", "blue")
-    );
-    assert_eq!(stage.version(&["x-preview: green"]), "green");
-    stage.rewrite("to: blue ", "to: green ");
-    assert_eq!(stage.version(&[]), "green");
-    stage.rewrite("to: green ", "to: blue ");
-    assert_eq!(stage.version(&[]), "blue");
 }
 
 fn grpc(stage: &Stage) {
@@ -234,29 +229,55 @@ fn every_example_says_what_it_does_and_loads_as_it_stands() {
     }
 }
 
+/// Sets an example on the stage and sees that it does what it says.
+#[track_caller]
+fn exercise(name: &str) {
+    let file = files().into_iter().find(|file| file.ends_with(name));
+    let file = file.unwrap_or_else(|| panic!("examples/{name} is gone"));
+    let exercise = EXERCISES
+        .iter()
+        .chain(rollouts::EXERCISES)
+        .find(|(n, _)| *n == name);
+    let (_, exercise) = exercise.unwrap_or_else(|| panic!("{name} has no exercise here"));
+    eprintln!("examples/{name}");
+    exercise(&Stage::set(&file));
+}
+
 #[test]
-fn every_example_does_what_it_says() {
+fn every_example_has_its_exercise() {
     for file in files() {
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let exercise = EXERCISES
-            .iter()
-            .find(|(n, _)| *n == name)
-            .unwrap_or_else(|| panic!("{name} has no exercise here"));
-        eprintln!("examples/{name}");
-        (exercise.1)(&Stage::set(&file));
-    }
-    for (name, _) in EXERCISES {
+        let mut all = EXERCISES.iter().chain(rollouts::EXERCISES);
         assert!(
-            files().iter().any(|f| f.ends_with(name)),
-            "examples/{name} is gone"
+            all.any(|(name, _)| file.ends_with(name)),
+            "{} has no exercise here",
+            file.display()
         );
     }
 }
 
+#[test]
+fn every_example_of_routing_does_what_it_says() {
+    for (name, _) in EXERCISES {
+        exercise(name);
+    }
+}
+
 impl Stage {
-    /// Puts free ports in the place of the listeners' and the admin API's, and backends in the place of the endpoints.
+    /// Puts free ports in the place of the listeners' and the admin API's, backends in the place of the endpoints, and
+    /// short times in the place of long ones.
     fn set(file: &Path) -> Self {
-        let text = fs::read_to_string(file).unwrap();
+        let mut text = fs::read_to_string(file).unwrap();
+        for (from, to) in rollouts::SHORTER
+            .iter()
+            .find(|(name, _)| file.ends_with(name))
+            .map_or(&[][..], |(_, shorter)| shorter)
+        {
+            assert!(text.contains(from), "{} holds {from:?}", file.display());
+            text = text.replace(from, to);
+        }
+        let has_store = text.contains(PROMETHEUS);
+        // No endpoint of a version: it must not become a backend.
+        text = text.replace(PROMETHEUS, "PROMETHEUS");
         let listener = Regex::new(r"listeners:\s*\n(?:\s*#.*\n)*\s*-\s*\{?\s*name:\s*([\w-]+)")
             .unwrap()
             .captures(&text);
@@ -290,6 +311,18 @@ impl Stage {
             }
         }
         out += &text[from..];
+        let store = has_store.then(|| {
+            let gauges = Gauges::start();
+            let store = Store::start(&[&gauges]);
+            (gauges, store)
+        });
+        if let Some((_, store)) = &store {
+            out = out.replace("PROMETHEUS", &store.url());
+        }
+        // Whoever is started machine by machine is down at first.
+        for ((version, _), backend) in &backends {
+            backend.set_healthy(!(out.contains("by_endpoints") && version == "v2"));
+        }
         if !out.contains("admin:") {
             out += "\nadmin: { address: 127.0.0.1:0 }\n";
         }
@@ -299,7 +332,8 @@ impl Stage {
         let launch = Launch::text(&out);
         copy_beside(file, launch.folder());
         Self {
-            _backends: backends.into_values().collect(),
+            backends,
+            store,
             proxy: launch.start(),
             listener,
         }
@@ -307,6 +341,17 @@ impl Stage {
 
     fn connect(&self) -> Conn {
         Conn::open(self.proxy.address(&self.listener))
+    }
+
+    /// The n-th backend of a version, in the order of its endpoints.
+    fn backend(&self, version: &str, nth: usize) -> &Backend {
+        let mut of = self
+            .backends
+            .iter()
+            .filter(|((name, _), _)| name == version);
+        of.nth(nth)
+            .map(|(_, backend)| backend)
+            .expect("the example has it")
     }
 
     /// Edits the file and waits until the edit is in force.

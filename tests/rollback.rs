@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Backend, Mood, Proxy, Signal, Site, Steady, Tells, eventually};
+use crate::harness::{Backend, Mood, Proxy, Signal, Site, Steady, Tells, command, eventually};
 
 /// From the moment in which a guard is due to the last request on the candidate.
 const BACK: Duration = Duration::from_secs(1);
@@ -197,5 +197,42 @@ fn what_was_rolled_back_stays_back_until_somebody_says_retry() {
         phases.last().map(String::as_str),
         Some("holding"),
         "{history}"
+    );
+}
+
+#[test]
+fn every_failure_of_the_candidate_is_written_down_and_can_be_recomputed() {
+    let (_v1, v2, site) = guarded("{ error_rate: { above: 5%, window: 10s, min_requests: 50 } }");
+    let mut proxy = Proxy::start(&site);
+    reaches(&proxy, "app.everyone", "holding");
+    let load = Steady::new(400, 8).start(proxy.address("in"));
+    load.reaches(100);
+    v2.turn(Mood::Fails(500));
+    reaches(&proxy, "app.everyone", "rolled_back");
+    load.finish();
+    proxy.finish();
+    let path = proxy.state().join("decisions.jsonl");
+    let text = fs::read_to_string(&path).expect("decisions");
+    let failures = text
+        .lines()
+        .filter(|line| line.contains("\"failed\":true"))
+        .count();
+    assert_eq!(
+        failures,
+        v2.answered().badly,
+        "each failure of the candidate has a line"
+    );
+    let path = path.to_str().unwrap();
+    let replayed = command(&["replay", path], "");
+    let said = String::from_utf8_lossy(&replayed.stdout);
+    assert_eq!(replayed.status.code(), Some(0), "{said}");
+    // One that went to the other version is found.
+    let wrong = text.replacen("\"version\":\"v2\"", "\"version\":\"v1\"", 1);
+    let replayed = command(&["replay", "-"], &wrong);
+    assert_eq!(
+        replayed.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&replayed.stdout)
     );
 }

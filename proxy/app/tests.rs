@@ -434,20 +434,28 @@ async fn every_path_of_the_description_answers_and_no_other() {
     for (path, methods) in description["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
+            if path == "/api/v1/events" {
+                continue; // it never ends
+            }
             let said = app
                 .ask(
                     method.clone(),
                     path,
                     &[],
-                    r#"{"url":"http://shop.example.com/"}"#,
+                    match path.as_str() {
+                        "/api/v1/explain" => r#"{"url":"http://shop.example.com/"}"#,
+                        "/api/v1/observations" => "[]",
+                        _ => "",
+                    },
                 )
                 .await;
-            assert_eq!(
-                said.status,
-                StatusCode::OK,
-                "{method} {path}: {}",
-                said.text
-            );
+            let promised = match path.as_str() {
+                "/api/v1/observations" => StatusCode::NO_CONTENT,
+                // This file has no rollout.
+                path if path.contains("{name}") => StatusCode::NOT_FOUND,
+                _ => StatusCode::OK,
+            };
+            assert_eq!(said.status, promised, "{method} {path}: {}", said.text);
         }
         let wrong = app.ask(Method::DELETE, path, &[], "").await;
         assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
@@ -457,7 +465,7 @@ async fn every_path_of_the_description_answers_and_no_other() {
         );
         assert_eq!(wrong.headers["content-type"], "application/problem+json");
     }
-    for path in ["/", "/api", "/api/v1/rollouts", "/metrics/", "//metrics"] {
+    for path in ["/", "/api", "/api/v1/rollout", "/metrics/", "//metrics"] {
         let said = app.get(path).await;
         assert_eq!(said.status, StatusCode::NOT_FOUND, "{path}");
         assert_eq!(said.headers["content-type"], "application/problem+json");

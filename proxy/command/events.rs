@@ -10,7 +10,7 @@ use super::Exit;
 use super::client::Admin;
 use super::event_stream::Event;
 use super::output::{self, Format};
-use super::words::{list, moment, movement, phase_colour, plain, sentence, word};
+use super::words::{count, list, moment, movement, phase_colour, plain, sentence, word};
 
 /// The arguments of `tidegate events`.
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,18 @@ fn told(event: &Event, now: Timestamp, colour: bool) -> String {
     }
     match event.kind.as_str() {
         "shift" => parts.extend(shift(&body, colour)),
-        _ => parts.push(message(&body).unwrap_or_else(|| plain(&event.text))),
+        "missed" => parts.push(format!(
+            "{} events came faster than they were read; the history has the shifts",
+            count(&body["events"])
+        )),
+        _ => {
+            let message = message(&body).unwrap_or_else(|| plain(&event.text));
+            // A message that names its rollout first, as the log does, has named it.
+            let named = parts
+                .first()
+                .and_then(|name| message.strip_prefix(&format!("{name}: ")));
+            parts.push(named.unwrap_or(&message).to_owned());
+        }
     }
     let kind = match (event.kind.as_str(), colour) {
         ("alert", true) => format!("\x1b[1;31m{kind:<5}\x1b[0m"),
@@ -151,7 +162,7 @@ mod tests {
     fn an_alert_or_an_edit_tells_its_message_and_what_is_unknown_is_shown_as_it_came() {
         let alert = event(
             "alert",
-            json!({ "rollout": "shop-v2", "message": "cannot grow" }),
+            json!({ "rollout": "shop-v2", "message": "shop-v2: cannot grow" }),
         );
         assert_eq!(
             told(&alert, noon(), false),
@@ -164,6 +175,11 @@ mod tests {
         assert_eq!(
             told(&edit, noon(), false),
             "2026-01-02T12:00:00Z  edit   revision 4  routes +0 ~1 −0"
+        );
+        let missed = event("missed", json!({ "events": 12 }));
+        assert!(
+            told(&missed, noon(), false)
+                .contains("missed  12 events came faster than they were read")
         );
         let odd = event("odd", json!({ "n": 1 }));
         assert_eq!(

@@ -6,6 +6,7 @@ use super::table::{Cell, Column, Table};
 use super::words::{
     NOTHING, count, grouped, list, moment, percent, phase_colour, plain, sentence, word,
 };
+use crate::release::words::part;
 
 /// All of them; empty where there are none.
 pub fn screen(rollouts: &[Value], room: Option<usize>, colour: bool) -> String {
@@ -109,9 +110,12 @@ fn weight(rollout: &Value) -> String {
 }
 
 fn growth(rollout: &Value) -> Option<String> {
-    let to = &rollout["pending"]["weight"];
-    let grows = to.is_number();
-    grows.then(|| format!("{} as soon as that is written down", percent(to)))
+    let pending = &rollout["pending"];
+    let is_mirror = pending["mirror"]
+        .as_f64()
+        .is_some_and(|mirror| mirror > 0.0);
+    (pending["weight"].is_number() || is_mirror)
+        .then(|| format!("{} as soon as that is written down", weight(pending)))
 }
 
 /// The lines below a rollout.
@@ -155,10 +159,11 @@ fn requests(requests: &Value) -> Option<String> {
             )
         })
     };
-    let sides: Vec<String> = ["candidate", "stable"]
+    let is_mirrored = requests["mirrored"]["requests"].as_u64() > Some(0);
+    let names = ["candidate", "stable"]
         .into_iter()
-        .filter_map(side)
-        .collect();
+        .chain(is_mirrored.then_some("mirrored"));
+    let sides: Vec<String> = names.filter_map(side).collect();
     (!sides.is_empty()).then(|| sides.join("; "))
 }
 
@@ -167,10 +172,16 @@ fn thresholds(guards: &Value) -> Option<String> {
     let mut seen = Vec::new();
     let errors = &guards["error_rate"];
     if errors.is_object() {
+        let seen_now = match errors["requests"].as_u64() {
+            Some(0) => "of no requests".to_owned(),
+            _ => format!(
+                "{} of {} requests",
+                seen_share(errors),
+                count(&errors["requests"])
+            ),
+        };
         seen.push(format!(
-            "errors {} of {} requests in {} (allowed {})",
-            percent(&errors["seen"]),
-            count(&errors["requests"]),
+            "errors {seen_now} in {} (allowed {})",
             word(&errors["window"]),
             percent(&errors["above"]),
         ));
@@ -197,6 +208,14 @@ fn thresholds(guards: &Value) -> Option<String> {
     (!seen.is_empty()).then(|| format!("guards: {}", seen.join("; ")))
 }
 
+/// The share that fails, as reasons write it.
+fn seen_share(errors: &Value) -> String {
+    match (errors["failures"].as_u64(), errors["requests"].as_u64()) {
+        (Some(failures), Some(requests @ 1..)) => part(failures, requests),
+        _ => percent(&errors["seen"]),
+    }
+}
+
 /// What may be slower where a quantile must not be: 1 % for p99.
 fn allowed_above(quantile: &Value) -> String {
     let quantile = quantile.as_f64();
@@ -211,25 +230,10 @@ fn comparison(guards: &Value) -> Option<String> {
         return Some(format!("no comparison with stable: {why}"));
     }
     let compare = &guards["compare"];
-    let part = |name: &str| {
-        let metric = &compare[name];
-        let progress = metric["progress"].as_f64();
-        // With no progress told, evidence of its threshold says less, but something.
-        let progress = match progress {
-            Some(progress) => format!("{} %", grouped((progress.max(0.0) * 100.0) as u64)),
-            None if metric.is_object() => NOTHING.to_owned(),
-            None => return None,
-        };
-        let finding = match metric["finding"].as_str() {
-            Some("suspect") => " (suspect)",
-            Some("worse") => " (worse)",
-            _ => "",
-        };
-        Some(format!("{name} {progress}{finding}"))
-    };
+    let of = |name: &str| Some(format!("{name} {}", progress(&compare[name])?));
     let mut parts: Vec<String> = ["errors", "slow", "connect"]
         .into_iter()
-        .filter_map(part)
+        .filter_map(of)
         .collect();
     let absolute = &compare["absolute"];
     if let (Some(evidence), Some(threshold)) = (
@@ -250,12 +254,32 @@ fn comparison(guards: &Value) -> Option<String> {
     })
 }
 
+/// How far a comparison is on the way to a rollback; `None` where there is none.
+fn progress(comparison: &Value) -> Option<String> {
+    if !comparison.is_object() {
+        return None;
+    }
+    let part = comparison["progress"].as_f64();
+    let part = part.map_or(NOTHING.to_owned(), |part| {
+        format!("{} %", grouped((part.max(0.0) * 100.0) as u64))
+    });
+    Some(match comparison["finding"].as_str() {
+        Some(finding @ ("suspect" | "worse")) => format!("{part} ({finding})"),
+        _ => part,
+    })
+}
+
 fn metric(metric: &Value) -> String {
+    let name = word(&metric["name"]);
+    if let Some(progress) = progress(&metric["compare"]) {
+        return format!("metric {name}: {progress} of the evidence that rolls back");
+    }
     let state = match metric["state"].as_str() {
         Some("no_data") => "no data".to_owned(),
+        Some("not_asked") => "not asked yet".to_owned(),
         _ => word(&metric["state"]),
     };
-    let mut text = format!("metric {}: {state}", word(&metric["name"]));
+    let mut text = format!("metric {name}: {state}");
     if metric["value"].is_number() {
         text.push_str(&format!(", {}", word(&metric["value"])));
     }
@@ -280,7 +304,7 @@ mod tests {
             "requests": { "candidate": { "requests": 312, "failures": 2 }, "stable": { "requests": 5928, "failures": 31 } },
             "cohorts": [{ "name": "eu", "back": true }, { "name": "us", "back": false }],
             "guards": {
-                "error_rate": { "above": 5, "window": "30s", "min_requests": 50, "seen": 0.64, "requests": 312, "failures": 2 },
+                "error_rate": { "above": 5, "window": "30s", "min_requests": 50, "seen": 0.641025, "requests": 312, "failures": 2 },
                 "latency": { "quantile": 99, "above": "800ms", "window": "30s", "min_requests": 100, "requests": 312, "slower": 1 },
                 "consecutive_failures": { "above": 20, "seen": 3 },
                 "compare": {
@@ -288,7 +312,8 @@ mod tests {
                     "slow": { "progress": 0.0, "finding": "nothing" }, "connect": null, "absolute": null,
                 },
                 "compare_off": null,
-                "metrics": [{ "name": "pay_success", "kind": "prometheus", "state": "no_data", "value": null, "why": "connection refused" }],
+                "metrics": [{ "name": "pay_success", "kind": "prometheus", "state": "no_data", "value": null, "why": "connection refused" },
+                            { "name": "orders", "kind": "pushed", "compare": { "progress": 0.5, "finding": "nothing" } }],
             },
             "forced": ["testers → v2"],
         })
@@ -313,6 +338,7 @@ mod tests {
                guards: errors 0.64 % of 312 requests in 30s (allowed 5 %); 1 of 312 requests in 30s above 800ms (allowed 1 %); 3 failures in a row (allowed 20)\n  \
                evidence against the candidate, of what rolls back: errors 31 % (suspect), slow 0 %\n  \
                metric pay_success: no data (connection refused)\n  \
+               metric orders: 50 % of the evidence that rolls back\n  \
                back on stable: cohort eu\n  \
                sent there by a rule of their own, also after a rollback: testers → v2\n\
              app.everyone  -          rolled_back      -     0 %        -  -\n"
@@ -325,11 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn before_the_first_request_no_share_of_errors_is_told() {
+        let mut rollout = holding();
+        rollout["guards"]["error_rate"]["requests"] = json!(0);
+        rollout["guards"]["error_rate"]["seen"] = json!(null);
+        let shown = screen(&[rollout], None, false);
+        assert!(
+            shown.contains("guards: errors of no requests in 30s (allowed 5 %);"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn a_mirror_stage_shows_what_is_copied_and_a_growth_what_it_waits_for() {
         let mut rollout = holding();
         rollout["weight"] = json!(0);
         rollout["mirror"] = json!(10);
-        rollout["pending"] = json!({ "weight": 1 });
+        rollout["pending"] = json!({ "weight": 1, "mirror": 0 });
         let shown = screen(&[rollout], None, false);
         assert!(shown.contains("  2/5  mirror 10 %  "), "{shown}");
         assert!(

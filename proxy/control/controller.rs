@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tidegate_config::{self as config, Config, Loaded, Problem, Severity, Watch};
 use tokio::sync::{mpsc, oneshot};
 
-use super::admin::api::Api;
+use super::admin::api::{Api, file_state};
 use super::admin::server::{Door, Server};
 use super::changes::Changes;
 use super::compile::{compile, keep_database};
@@ -204,6 +204,8 @@ impl<D: Doors> Controller<D> {
             ..(*before).clone()
         });
         self.metrics.rejected();
+        let file = self.standing.file();
+        self.releases.tell_edit(file_state(&file, &self.standing));
     }
 
     /// Does all that can fail, and changes nothing.
@@ -344,6 +346,9 @@ impl<D: Doors> Controller<D> {
             loaded_at: Timestamp::now(),
             problems,
         });
+        let mut told = file_state(&self.standing.file(), &self.standing);
+        told["changes"] = changes.to_string().into();
+        self.releases.tell_edit(told);
     }
 }
 

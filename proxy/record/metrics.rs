@@ -504,6 +504,13 @@ mod tests {
         let metrics = Metrics::new(ledger, 1);
         metrics.reloaded(2);
         metrics.rejected();
+        metrics.rollouts(vec![RolloutState {
+            rollout: route.to_owned(),
+            weight: 12.5,
+            phase: "holding",
+            evidence: vec![("errors".to_owned(), 0.25)],
+        }]);
+        metrics.rolled_back(route, "error_rate");
         metrics.endpoints(vec![EndpointHealth {
             service: service.into(),
             version: version.into(),
@@ -543,6 +550,10 @@ mod tests {
             ("tidegate_refusals_total", "counter"),
             ("tidegate_request_duration_seconds", "histogram"),
             ("tidegate_requests_total", "counter"),
+            ("tidegate_rollbacks_total", "counter"),
+            ("tidegate_rollout_evidence", "gauge"),
+            ("tidegate_rollout_phase", "gauge"),
+            ("tidegate_rollout_weight", "gauge"),
             ("tidegate_upstream_connections", "gauge"),
         ];
         assert_eq!(types(&text), BTreeMap::from(expected));
@@ -559,6 +570,11 @@ mod tests {
             r#"tidegate_request_duration_seconds_bucket{service="checkout",version="v2",le="+Inf"} 15"#,
             r#"tidegate_request_duration_seconds_sum{service="checkout",version="v2"} 0.045"#,
             r#"tidegate_request_duration_seconds_count{service="checkout",version="v2"} 15"#,
+            r#"tidegate_rollout_weight{rollout="shop"} 12.5"#,
+            r#"tidegate_rollout_phase{rollout="shop",phase="holding"} 1"#,
+            r#"tidegate_rollout_phase{rollout="shop",phase="rolled_back"} 0"#,
+            r#"tidegate_rollout_evidence{rollout="shop",metric="errors"} 0.25"#,
+            r#"tidegate_rollbacks_total{rollout="shop",reason="error_rate"} 1"#,
             "tidegate_config_revision 2",
             "tidegate_config_reloads_total 1",
             "tidegate_config_rejected_total 1",

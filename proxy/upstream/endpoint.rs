@@ -21,6 +21,8 @@ pub struct Endpoint {
     born: Instant,
     /// The last word of the probes; where they have not spoken, whether it is trusted without.
     probed_healthy: AtomicBool,
+    /// Whether a probe has spoken yet.
+    was_probed: AtomicBool,
     /// Milliseconds since `born` until which it is ejected; 0 when it is not.
     ejected_until: AtomicU64,
     /// Failures in a row, as seen by all workers.
@@ -40,6 +42,7 @@ impl Endpoint {
             protocol,
             born: Instant::now(),
             probed_healthy: AtomicBool::new(true),
+            was_probed: AtomicBool::new(false),
             ejected_until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
@@ -60,9 +63,21 @@ impl Endpoint {
         }
     }
 
+    /// Whether it may be chosen until a probe speaks.
+    pub fn trust(&self, healthy: bool) {
+        self.probed_healthy.store(healthy, Ordering::Relaxed);
+        self.was_probed.store(false, Ordering::Relaxed);
+    }
+
     /// What the probes say now.
     pub fn set_probe(&self, healthy: bool) {
         self.probed_healthy.store(healthy, Ordering::Relaxed);
+        self.was_probed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a probe has spoken: until then, healthy is what is hoped.
+    pub fn was_probed(&self) -> bool {
+        self.was_probed.load(Ordering::Relaxed)
     }
 
     /// What the probes said last; true where nobody probes.
@@ -138,6 +153,20 @@ mod tests {
     fn endpoint() -> Endpoint {
         let address = config::EndpointAddress::Ip(std::net::Ipv4Addr::LOCALHOST.into(), 1);
         Endpoint::new(address, config::Protocol::Http1)
+    }
+
+    #[test]
+    fn health_is_a_hope_until_a_probe_has_spoken() {
+        let (endpoint, now) = (endpoint(), Instant::now());
+        assert!(endpoint.is_healthy(now) && !endpoint.was_probed());
+        endpoint.set_probe(true);
+        assert!(endpoint.is_healthy(now) && endpoint.was_probed());
+        endpoint.set_probe(false);
+        endpoint.trust(true);
+        assert!(
+            endpoint.is_healthy(now) && !endpoint.was_probed(),
+            "nobody asks it any more: what was said is forgotten"
+        );
     }
 
     #[test]

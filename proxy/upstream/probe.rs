@@ -78,7 +78,7 @@ impl Probes {
             let stays = asked.contains(id);
             if !stays && present.contains(id) {
                 // Nobody asks it any more: an old verdict would keep it out for ever.
-                running.endpoint.set_probe(true);
+                running.endpoint.trust(true);
             }
             stays
         });
@@ -88,6 +88,7 @@ impl Probes {
         let known = self
             .running
             .remove(&endpoint.id)
+            .filter(|running| running.endpoint.was_probed())
             .map(|running| running.endpoint.probe());
         let schedule = Schedule {
             service: version.service.clone(),

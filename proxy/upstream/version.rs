@@ -57,7 +57,7 @@ impl Version {
         let keep = |address: &config::EndpointAddress| {
             known(address).cloned().unwrap_or_else(|| {
                 let new = Endpoint::new(address.clone(), service.protocol);
-                new.set_probe(!waits);
+                new.trust(!waits);
                 Arc::new(new)
             })
         };

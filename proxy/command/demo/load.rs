@@ -2,13 +2,15 @@
 //! at random.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt as _, Empty};
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper::body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,14 +18,20 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::Script;
-use super::versions::{NAMES, VERSION_HEADER};
+use super::versions::{NAMES, NUMBER_HEADER, VERSION_HEADER};
 use super::witness::{Seen, Witness};
 
 /// A user waits no longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The demo waits no longer for the admin API.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A user whose connection was refused tries again after this.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// The longest answer of the admin API that is read.
+const ADMIN_BYTES: usize = 1 << 20;
 
 /// Everybody who sends requests.
 #[derive(Debug)]
@@ -41,6 +49,7 @@ impl Load {
     ) -> Self {
         let mut connections = JoinSet::new();
         let stopping = Rc::new(Cell::new(false));
+        let numbers = Rc::new(Cell::new(0));
         let pace =
             Duration::from_secs(1) * u32::try_from(script.connections).unwrap_or(1) / script.rate;
         for number in 0..script.connections {
@@ -49,6 +58,7 @@ impl Load {
                 users: script.users,
                 witness: Rc::clone(witness),
                 stopping: Rc::clone(&stopping),
+                numbers: Rc::clone(&numbers),
             };
             let first = pace.mul_f64(number as f64 / script.connections as f64);
             connections.spawn_local(line.run(pace, first));
@@ -72,6 +82,8 @@ struct Line {
     users: usize,
     witness: Rc<RefCell<Witness>>,
     stopping: Rc<Cell<bool>>,
+    /// Of the request that was sent last, on any line.
+    numbers: Rc<Cell<u64>>,
 }
 
 impl Line {
@@ -85,41 +97,69 @@ impl Line {
                 return;
             }
             let user = fastrand::usize(..self.users);
+            let number = self.numbers.get() + 1;
+            self.numbers.set(number);
             let sent = Instant::now();
             // Seen only now, or while sending: either way the proxy closed a connection that had done no wrong.
             if open.take_if(|line| line.is_closed()).is_some() {
                 self.witness.borrow_mut().connection_closed();
             }
-            let answer = timeout(PATIENCE, ask(&mut open, self.proxy, user)).await;
+            let answer = timeout(PATIENCE, ask(&mut open, self.proxy, user, number)).await;
             let seen = Seen {
+                number,
                 user,
                 sent,
                 answered: Instant::now(),
             };
             match answer {
-                Ok(Ok(version)) => self.witness.borrow_mut().answered(seen, version),
-                Ok(Err(why)) => self.fail(&mut open, &why).await,
+                Ok(Ok(Answer::Good(version))) => {
+                    self.witness.borrow_mut().answered(seen, version);
+                }
+                Ok(Ok(Answer::Bad(status))) => {
+                    let why = format!("answered {status}");
+                    self.witness.borrow_mut().failed(number, user, &why);
+                }
+                Ok(Err(why)) => self.fail(&mut open, (number, user), &why).await,
                 Err(_) => {
-                    self.fail(&mut open, &format!("no answer in {PATIENCE:?}"))
-                        .await
+                    self.fail(
+                        &mut open,
+                        (number, user),
+                        &format!("no answer in {PATIENCE:?}"),
+                    )
+                    .await
                 }
             }
         }
     }
 
-    async fn fail(&self, open: &mut Option<SendRequest<Empty<Bytes>>>, why: &str) {
-        self.witness.borrow_mut().failed(why);
+    async fn fail(
+        &self,
+        open: &mut Option<SendRequest<Empty<Bytes>>>,
+        (number, user): (u64, usize),
+        why: &str,
+    ) {
+        self.witness.borrow_mut().failed(number, user, why);
         *open = None;
         sleep(TRY_AGAIN).await;
     }
 }
 
-/// One request of a user: which version answered, as an index into [`NAMES`], or why that is not known.
+/// What came back.
+#[derive(Debug)]
+enum Answer {
+    /// From this version, an index into [`NAMES`].
+    Good(usize),
+    /// An error; the connection is as good as before.
+    Bad(StatusCode),
+}
+
+/// One request of a user, or why it has no answer.
 async fn ask(
     open: &mut Option<SendRequest<Empty<Bytes>>>,
     proxy: SocketAddr,
     user: usize,
-) -> Result<usize, String> {
+    number: u64,
+) -> Result<Answer, String> {
     let line = match open {
         Some(line) => line,
         None => open.insert(
@@ -132,6 +172,7 @@ async fn ask(
     let request = Request::get("/")
         .header(header::HOST, proxy.to_string())
         .header("x-user-id", user_id(user))
+        .header(NUMBER_HEADER, number)
         .body(Empty::new())
         .map_err(|error| error.to_string())?;
     let response = line
@@ -143,12 +184,13 @@ async fn ask(
         .await
         .map_err(|error| format!("the answer broke off: {error}"))?;
     if !head.status.is_success() {
-        return Err(format!("answered {}", head.status));
+        return Ok(Answer::Bad(head.status));
     }
     let version = head.headers.get(VERSION_HEADER);
     NAMES
         .iter()
         .position(|name| version.is_some_and(|version| version == name))
+        .map(Answer::Good)
         .ok_or_else(|| "the answer names no version".to_owned())
 }
 
@@ -157,7 +199,10 @@ pub(super) fn user_id(user: usize) -> String {
     format!("user-{user}")
 }
 
-async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Box<dyn std::error::Error>> {
+async fn connect<B>(to: SocketAddr) -> Result<SendRequest<B>, Box<dyn std::error::Error>>
+where
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+{
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let (line, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -167,15 +212,25 @@ async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Box<dyn st
     Ok(line)
 }
 
-/// The status of one GET, if it is answered.
-pub(super) async fn status(from: SocketAddr, path: &str) -> Option<u16> {
+/// A request to the admin API: the status and the body of its answer, if it is answered.
+pub(super) async fn ask_admin(
+    admin: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &'static str,
+) -> Option<(u16, Bytes)> {
     let asked = async {
-        let mut line = connect(from).await.ok()?;
-        let request = Request::get(path)
-            .header(header::HOST, from.to_string())
-            .body(Empty::new())
+        let mut line = connect(admin).await.ok()?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, admin.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body))
             .ok()?;
-        Some(line.send_request(request).await.ok()?.status().as_u16())
+        let (head, body) = line.send_request(request).await.ok()?.into_parts();
+        let body = Limited::new(body, ADMIN_BYTES).collect().await.ok()?;
+        Some((head.status.as_u16(), body.to_bytes()))
     };
-    timeout(PATIENCE, asked).await.ok()?
+    timeout(ADMIN_PATIENCE, asked).await.ok()?
 }

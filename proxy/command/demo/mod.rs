@@ -1,20 +1,25 @@
 //! `tidegate demo`: a gray release in half a minute, on this machine and with nothing but this program.
 //!
 //! Two versions of a shop, the proxy in a process of its own, as anybody would run it, and the traffic of two thousand
-//! users. In the middle the file is edited, and the demo watches what becomes of every single user. It promises what
-//! it shows: where a promise does not hold, it says so and ends with 1.
+//! users. A weight is edited; then a rollout grows by itself and its candidate starts to fail, once without and once
+//! with a fallback. The demo watches what becomes of every single user: its figures are theirs, not the proxy's. It
+//! promises what it shows: where a promise does not hold, it says so and ends with 1.
 //!
-//! - `stage`: the file on disk, and its edit
+//! - `acts`: what happens, one thing after the other
+//! - `stage`: the file on disk, and its edits
 //! - `versions`: the two versions
 //! - `child`: the proxy's process
 //! - `load`: the users
 //! - `witness`: what they saw, and which promises that keeps
+//! - `trial`: the same for a candidate that fails
 //! - `teller`: words on the terminal
 
+mod acts;
 mod child;
 mod load;
 mod stage;
 mod teller;
+mod trial;
 mod versions;
 mod witness;
 
@@ -31,18 +36,19 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use super::{Exit, output};
+use acts::{Acts, Cut};
 use child::Child;
 use load::Load;
-use stage::Stage;
+use stage::{Plan, Stage};
 use teller::Teller;
 use versions::Versions;
 use witness::{Promise, Witness};
 
 /// How long the proxy may take to serve after it was started.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(8);
 
 /// How long it may take to leave: its own bound is 2 s, see the file.
-const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+const LEAVE_WITHIN: Duration = Duration::from_secs(4);
 
 /// Ports are chosen before the proxy binds them; somebody may be faster.
 const STARTS_MAX: usize = 3;
@@ -93,6 +99,16 @@ struct Script {
     /// The candidate's share, and for how long it has it.
     first: (Share, Duration),
     second: (Share, Duration),
+    /// For how long the rollout holds at its first stage.
+    hold: Duration,
+    /// The rollout may take so long to its last weight, the hold aside.
+    climb_within: Duration,
+    /// Somebody waits so long for the proxy to say that it rolled back. What counts is what users saw, and when.
+    told_within: Duration,
+    /// For how long is watched what should stay as it is: before the candidate fails, and after it went back.
+    settle: Duration,
+    /// How often the proxy is asked where the rollout stands.
+    ask_every: Duration,
     /// Between two lines on the terminal.
     tell_every: Duration,
     stay: bool,
@@ -105,11 +121,24 @@ impl Script {
             users: 2000,
             connections: 24,
             rate: 400,
-            first: (percent(10), Duration::from_secs(8)),
-            second: (percent(25), Duration::from_secs(10)),
+            first: (percent(10), Duration::from_secs(4)),
+            second: (percent(25), Duration::from_secs(6)),
+            hold: Duration::from_secs(2),
+            climb_within: Duration::from_secs(6),
+            told_within: Duration::from_secs(5),
+            settle: Duration::from_secs(2),
+            ask_every: Duration::from_millis(50),
             tell_every: Duration::from_secs(1),
             stay,
         }
+    }
+
+    /// No play takes longer, short of an edit of the file that takes as long as the disk likes.
+    #[cfg(test)]
+    fn longest(&self) -> Duration {
+        let edit = self.first.1 + self.second.1;
+        let fail = self.hold + self.climb_within + self.told_within + 2 * self.settle;
+        READY_WITHIN + edit + 2 * fail + self.settle + LEAVE_WITHIN
     }
 }
 
@@ -133,29 +162,49 @@ async fn play<W: io::Write>(
     teller: &mut Teller<W>,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
-    let versions = Versions::start()
+    let witness = Rc::new(RefCell::new(Witness::new(
+        script.users,
+        stage::SALT,
+        script.first.0,
+    )));
+    let versions = Versions::start(&witness)
         .await
         .context("cannot listen on 127.0.0.1")?;
     teller.opens(script.users);
     let (stage, mut proxy) = raise(script, &versions, start).await?;
     teller.introduces(&stage, versions.addresses);
 
-    let witness = Rc::new(RefCell::new(Witness::new(
-        script.users,
-        stage::SALT,
-        script.first.0,
-    )));
     let load = Load::start(script, stage.address, &witness);
+    let mut acts = Acts {
+        script,
+        stage: &stage,
+        proxy: proxy.as_mut(),
+        candidate: &versions.candidate,
+        witness: &witness,
+        teller,
+        began: Instant::now(),
+        weight: Share::ZERO,
+    };
     let ending = tokio::select! {
-        told = tell(script, &stage, proxy.as_mut(), &witness, teller) => told?,
+        played = acts.play() => match played {
+            Ok(()) => Ending::Finished,
+            Err(Cut::Died(words)) => Ending::Died(words),
+            Err(Cut::Failed(error)) => return Err(error),
+        },
         () = signals.wait() => Ending::Interrupted,
     };
     let mut promises = witness.borrow().promises();
+    if matches!(ending, Ending::Finished) {
+        acts.teller.figures(&witness.borrow().figures());
+    }
     match ending {
         Ending::Finished if script.stay => {
-            teller.promises(&promises);
-            teller.stays(&stage);
-            stay(script, proxy.as_mut(), &witness, teller, &mut signals).await;
+            acts.teller.promises(&promises);
+            acts.teller.stays(&stage, versions.addresses);
+            tokio::select! {
+                () = acts.stay() => {}
+                () = signals.wait() => {}
+            }
             load.stop().await;
             let last = leave(proxy.as_mut()).await;
             teller.promises(std::slice::from_ref(&last));
@@ -202,13 +251,14 @@ async fn raise(
     start: Start<'_>,
 ) -> anyhow::Result<(Stage, Box<dyn Proxy>)> {
     let mut last_words = String::new();
+    let deadline = Instant::now() + READY_WITHIN;
     for _ in 0..STARTS_MAX {
-        let stage = Stage::build(versions.addresses, script.first.0)
+        let stage = Stage::build(versions.addresses, &Plan::Split(script.first.0))
             .context("cannot write a temporary file")?;
         let mut proxy = start(&stage.file)?;
-        let deadline = Instant::now() + READY_WITHIN;
         loop {
-            if load::status(stage.admin, "/readyz").await == Some(200) {
+            let ready = load::ask_admin(stage.admin, "GET", "/readyz", "").await;
+            if ready.is_some_and(|(status, _)| status == 200) {
                 return Ok((stage, proxy));
             }
             if let Some(words) = proxy.ended() {
@@ -223,93 +273,6 @@ async fn raise(
         }
     }
     anyhow::bail!("the proxy did not start; its last words:\n{last_words}")
-}
-
-/// Tells what happens, and edits the file in the middle of it.
-async fn tell<W: io::Write>(
-    script: &Script,
-    stage: &Stage,
-    proxy: &mut dyn Proxy,
-    witness: &RefCell<Witness>,
-    teller: &mut Teller<W>,
-) -> anyhow::Result<Ending> {
-    let began = Instant::now();
-    let edit_at = began + script.first.1;
-    teller.columns();
-    if let Some(words) = watch(script, proxy, witness, teller, began, edit_at).await {
-        return Ok(Ending::Died(words));
-    }
-
-    let (from, to) = (script.first.0, script.second.0);
-    // Before the write, not after it: the edit may be in force before we hear that it is written.
-    witness.borrow_mut().edited(to, Instant::now());
-    stage.edit(to).context("cannot edit the file")?;
-    teller.edited(began.elapsed(), from, to);
-
-    let died = watch(
-        script,
-        proxy,
-        witness,
-        teller,
-        began,
-        edit_at + script.second.1,
-    )
-    .await;
-    Ok(died.map_or(Ending::Finished, Ending::Died))
-}
-
-/// A line each while until the end; `Some` where the proxy ends before, with its last words.
-async fn watch<W: io::Write>(
-    script: &Script,
-    proxy: &mut dyn Proxy,
-    witness: &RefCell<Witness>,
-    teller: &mut Teller<W>,
-    began: Instant,
-    end: Instant,
-) -> Option<String> {
-    let mut told_edit = witness.borrow().in_force_after().is_some();
-    while Instant::now() < end {
-        sleep(
-            script
-                .tell_every
-                .min(end.saturating_duration_since(Instant::now())),
-        )
-        .await;
-        if let Some(words) = proxy.ended() {
-            return Some(words);
-        }
-        let mut witness = witness.borrow_mut();
-        if let Some(after) = witness.in_force_after().filter(|_| !told_edit) {
-            told_edit = true;
-            teller.in_force(began.elapsed(), after);
-        }
-        teller.moment(began.elapsed(), &witness.moment());
-    }
-    None
-}
-
-/// Goes on without judging, since the file now belongs to whoever watches.
-async fn stay<W: io::Write>(
-    script: &Script,
-    proxy: &mut dyn Proxy,
-    witness: &RefCell<Witness>,
-    teller: &mut Teller<W>,
-    signals: &mut Signals,
-) {
-    let began = Instant::now();
-    teller.columns();
-    loop {
-        tokio::select! {
-            () = sleep(script.tell_every) => {}
-            () = signals.wait() => return,
-        }
-        let mut moment = witness.borrow_mut().moment();
-        moment.asked = None;
-        teller.moment(began.elapsed(), &moment);
-        if proxy.ended().is_some() {
-            return;
-        }
-    }
 }
 
 /// Asks the proxy to leave and sees how it does.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tidegate_config::Share;
 
-use super::stage::Stage;
+use super::stage::{ROLLOUT, Stage};
+use super::trial::{Figures, TrialMoment};
 use super::witness::{Moment, Promise, percent};
 
 /// Tells what happens. A reader that has gone is no reason to stop: what counts is the exit code.
@@ -42,8 +43,14 @@ impl<W: Write> Teller<W> {
             "  proxy  http://{proxy}  tidegate run --config {file}"
         ));
         self.say(format_args!(
-            "  try    curl -H 'x-user-id: user-7' http://{proxy}/\n"
+            "  try    curl -H 'x-user-id: user-7' http://{proxy}/"
         ));
+    }
+
+    /// The title of an act.
+    pub(super) fn act(&mut self, title: &str) {
+        let title = self.paint(BOLD, title);
+        self.say(format_args!("\n{title}\n"));
     }
 
     pub(super) fn columns(&mut self) {
@@ -75,6 +82,88 @@ impl<W: Write> Teller<W> {
         ));
     }
 
+    pub(super) fn trial_columns(&mut self) {
+        let line = "    time    weight   v1 answers   v2 answers   v2 failures   errors seen by users   v1 for v2";
+        let line = self.paint(DIM, line);
+        self.say(line);
+    }
+
+    pub(super) fn trial_moment(
+        &mut self,
+        at: Duration,
+        weight: Option<Share>,
+        moment: TrialMoment,
+    ) {
+        let weight = weight.map_or("-".to_owned(), percent);
+        let TrialMoment {
+            answers: [v1, v2],
+            failed,
+            errors,
+            in_its_place,
+        } = moment;
+        let errors_told = format!("{errors:>23}");
+        let errors_told = if errors > 0 {
+            self.paint(RED, errors_told)
+        } else {
+            errors_told
+        };
+        self.say(format_args!(
+            "{}{weight:>10}{v1:>13}{v2:>13}{failed:>14}{errors_told}{in_its_place:>12}",
+            Clock(at)
+        ));
+    }
+
+    /// Something that happens now.
+    pub(super) fn note(&mut self, at: Duration, words: &str) {
+        let words = self.paint(BOLD, words);
+        self.say(format_args!("{}   {words}", Clock(at)));
+    }
+
+    /// Something bad that happens now.
+    pub(super) fn alarm(&mut self, at: Duration, words: &str) {
+        let words = self.paint(RED, words);
+        self.say(format_args!("{}   {words}", Clock(at)));
+    }
+
+    /// The proxy's own words.
+    pub(super) fn quote(&mut self, words: &str) {
+        self.say(format_args!("           its words: {words}"));
+    }
+
+    /// What somebody at a terminal would write.
+    pub(super) fn command(&mut self, line: &str) {
+        self.say(format_args!("           $ {line}"));
+    }
+
+    /// What the trials came to, side by side.
+    pub(super) fn figures(&mut self, figures: &[Figures]) {
+        if figures.is_empty() {
+            return;
+        }
+        let title = self.paint(BOLD, "What users saw while v2 failed every request");
+        self.say(format_args!("\n{title}\n"));
+        let head = figures.iter().map(|of| match of.fallback {
+            false => "without fallback",
+            true => "fallback: stable",
+        });
+        self.row("", head.map(str::to_owned));
+        let took = |of: &Figures| {
+            of.took
+                .map_or("-".to_owned(), |took| format!("{} ms", took.as_millis()))
+        };
+        self.row("first failure → weight 0", figures.iter().map(took));
+        let number = |of: fn(&Figures) -> u64| figures.iter().map(move |one| of(one).to_string());
+        self.row("users hit (saw an error)", number(|of| of.users_hit as u64));
+        self.row("errors that users saw", number(|of| of.errors));
+        self.row("requests that v2 failed", number(|of| of.failed));
+        self.row("answered by v1 in v2's place", number(|of| of.in_its_place));
+    }
+
+    fn row(&mut self, name: &str, values: impl Iterator<Item = String>) {
+        let values: String = values.map(|value| format!("{value:>20}")).collect();
+        self.say(format_args!("  {name:<28}{values}"));
+    }
+
     pub(super) fn edited(&mut self, at: Duration, from: Share, to: Share) {
         let what = format!("the file is edited: v2 {} → {}", percent(from), percent(to));
         let what = self.paint(BOLD, what);
@@ -102,12 +191,34 @@ impl<W: Write> Teller<W> {
         }
     }
 
-    pub(super) fn stays(&mut self, stage: &Stage) {
+    pub(super) fn stays(&mut self, stage: &Stage, [_, v2]: [SocketAddr; 2]) {
         let (file, admin) = (stage.file.display(), stage.admin);
         self.say(format_args!(
-            "\nit stays up until Ctrl-C; edit the weights and watch:\n  {file}"
+            "\nit stays up until Ctrl-C; the admin API is at http://{admin}; try, in another terminal:\n"
         ));
-        self.say(format_args!("  curl http://{admin}/metrics\n"));
+        for (command, what) in [
+            (
+                format!("tidegate status --admin http://{admin}"),
+                "why it stands where it stands",
+            ),
+            (
+                format!("tidegate history {ROLLOUT} --admin http://{admin}"),
+                "all that happened",
+            ),
+            (
+                format!("tidegate rollout retry {ROLLOUT} --admin http://{admin}"),
+                "it grows again",
+            ),
+            (
+                format!("curl http://{v2}/break"),
+                "v2 fails again, and goes back again",
+            ),
+            (format!("curl http://{v2}/mend"), ""),
+        ] {
+            let what = self.paint(DIM, what);
+            self.say(format_args!("  {command:<62} {what}"));
+        }
+        self.say(format_args!("  edit {file}\n"));
     }
 
     pub(super) fn interrupted(&mut self) {
@@ -169,6 +280,51 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_stand_side_by_side() {
+        let without = Figures {
+            fallback: false,
+            took: Some(Duration::from_millis(68)),
+            failed: 7,
+            users_hit: 7,
+            errors: 7,
+            in_its_place: 0,
+        };
+        let with = Figures {
+            fallback: true,
+            took: Some(Duration::from_millis(71)),
+            failed: 8,
+            users_hit: 0,
+            errors: 0,
+            in_its_place: 8,
+        };
+        let text = told(false, |teller| teller.figures(&[without, with]));
+        let rows: Vec<Vec<char>> = text
+            .lines()
+            .skip(4)
+            .map(|line| line.chars().collect())
+            .collect();
+        let values = |n: usize| {
+            let value = |from: usize| rows[n][from..from + 20].iter().collect::<String>();
+            (value(30).trim().to_owned(), value(50).trim().to_owned())
+        };
+        let expected = [
+            ("68 ms", "71 ms"),
+            ("7", "0"),
+            ("7", "0"),
+            ("7", "8"),
+            ("0", "8"),
+        ];
+        let expected = expected.map(|(left, right)| (left.to_owned(), right.to_owned()));
+        assert_eq!((0..5).map(values).collect::<Vec<_>>(), expected, "{text}");
+        let widths: Vec<_> = text
+            .lines()
+            .skip(3)
+            .map(|line| line.chars().count())
+            .collect();
+        assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
+    }
+
+    #[test]
     fn the_columns_stand_over_their_values() {
         let latency = Some((Duration::from_micros(6100), Duration::from_micros(31_400)));
         let moment = Moment {
@@ -191,6 +347,29 @@ mod tests {
             ("users on v2", "431"),
         ] {
             assert_eq!(ends(head, column), ends(row, value), "{column}\n{text}");
+        }
+        let moment = TrialMoment {
+            answers: [312, 99],
+            failed: 7,
+            errors: 6,
+            in_its_place: 1,
+        };
+        let trial = told(false, |teller| {
+            teller.trial_columns();
+            teller.trial_moment(Duration::from_secs(12), Share::from_parts(25_000), moment);
+        });
+        let (trial_head, trial_row) = trial.split_once('\n').unwrap();
+        for (column, value) in [
+            ("time", "12 s"),
+            ("weight", "25 %"),
+            ("v1 answers", "312"),
+            ("v2 answers", "99"),
+            ("v2 failures", " 7"),
+            ("errors seen by users", " 6"),
+            ("v1 for v2", " 1\n"),
+        ] {
+            let value_ends = ends(trial_row, value) - usize::from(value.ends_with('\n'));
+            assert_eq!(ends(trial_head, column), value_ends, "{column}\n{trial}");
         }
         assert_eq!(
             ends(head, "v1 p50 / p99 ms"),

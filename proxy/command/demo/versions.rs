@@ -1,12 +1,14 @@
 //! The demo's two versions: small HTTP servers that say which one they are, after about as long as a real one takes.
 
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,8 +17,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::witness::Witness;
+
 /// The header that names the version which answered.
 pub(super) const VERSION_HEADER: &str = "x-shop-version";
+
+/// The header by which a request's answer is known again.
+pub(super) const NUMBER_HEADER: &str = "x-demo-request";
+
+/// Who asks the candidate for this breaks it, and mends it: for those who stay.
+const BREAK_PATH: &str = "/break";
+const MEND_PATH: &str = "/mend";
 
 /// No answer takes longer.
 const SLOWEST: Duration = Duration::from_millis(60);
@@ -29,31 +40,70 @@ pub(super) const NAMES: [&str; 2] = ["v1", "v2"];
 pub(super) struct Versions {
     /// Where they listen, stable first.
     pub(super) addresses: [SocketAddr; 2],
+    /// How the candidate is.
+    pub(super) candidate: Rc<Health>,
     _serving: JoinSet<()>,
 }
 
+/// Whether a version answers, or fails whatever it is asked.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    failing: Cell<bool>,
+}
+
+impl Health {
+    pub(super) fn set_failing(&self, failing: bool) {
+        self.failing.set(failing);
+    }
+}
+
+/// One of them, as its connections share it.
+#[derive(Debug, Clone)]
+struct Version {
+    name: &'static str,
+    /// What an answer takes, on average.
+    mean: Duration,
+    health: Rc<Health>,
+    /// Told of what the candidate gets, and of what it fails.
+    witness: Option<Rc<RefCell<Witness>>>,
+}
+
 impl Versions {
-    /// Starts both on free ports of 127.0.0.1.
-    pub(super) async fn start() -> io::Result<Self> {
+    /// Starts both on free ports of 127.0.0.1; the witness is told what the candidate gets and fails.
+    pub(super) async fn start(witness: &Rc<RefCell<Witness>>) -> io::Result<Self> {
         let mut serving = JoinSet::new();
+        let candidate = Rc::<Health>::default();
         let mut addresses = Vec::new();
         // The new version is a little faster: that is why somebody wrote it.
-        for (name, mean) in NAMES
-            .into_iter()
-            .zip([Duration::from_millis(6), Duration::from_millis(4)])
-        {
+        let [stable, new] = NAMES;
+        let both = [
+            Version {
+                name: stable,
+                mean: Duration::from_millis(6),
+                health: Rc::default(),
+                witness: None,
+            },
+            Version {
+                name: new,
+                mean: Duration::from_millis(4),
+                health: Rc::clone(&candidate),
+                witness: Some(Rc::clone(witness)),
+            },
+        ];
+        for version in both {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             addresses.push(listener.local_addr()?);
-            serving.spawn_local(serve(listener, name, mean));
+            serving.spawn_local(serve(listener, version));
         }
         Ok(Self {
             addresses: [addresses[0], addresses[1]],
+            candidate,
             _serving: serving,
         })
     }
 }
 
-async fn serve(listener: TcpListener, name: &'static str, mean: Duration) {
+async fn serve(listener: TcpListener, version: Version) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -62,7 +112,11 @@ async fn serve(listener: TcpListener, name: &'static str, mean: Duration) {
         };
         let Ok((stream, _)) = accepted else { continue };
         let _ = stream.set_nodelay(true);
-        let service = service_fn(move |request: Request<Incoming>| answer(request, name, mean));
+        let version = version.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let version = version.clone();
+            async move { Ok::<_, Infallible>(version.answer(&request).await) }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .serve_connection(TokioIo::new(stream), service);
@@ -72,17 +126,52 @@ async fn serve(listener: TcpListener, name: &'static str, mean: Duration) {
     }
 }
 
-async fn answer(
-    _: Request<Incoming>,
-    name: &'static str,
-    mean: Duration,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    tokio::time::sleep(latency(mean, fastrand::f64())).await;
-    let mut response = Response::new(Full::from(format!("hello from the shop, {name}\n")));
-    response
-        .headers_mut()
-        .insert(VERSION_HEADER, HeaderValue::from_static(name));
-    Ok(response)
+impl Version {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match request.uri().path() {
+            BREAK_PATH => return self.turned(true),
+            MEND_PATH => return self.turned(false),
+            _ => {}
+        }
+        let number = request.headers().get(NUMBER_HEADER);
+        let number = number.and_then(|number| number.to_str().ok()?.parse().ok());
+        if number.is_some()
+            && let Some(witness) = &self.witness
+        {
+            witness.borrow_mut().reached_candidate(Instant::now());
+        }
+        tokio::time::sleep(latency(self.mean, fastrand::f64())).await;
+        if !self.health.failing.get() {
+            return self.says(StatusCode::OK, "hello from the shop");
+        }
+        if let Some((number, witness)) = number.zip(self.witness.as_ref()) {
+            witness
+                .borrow_mut()
+                .candidate_failed(number, Instant::now());
+        }
+        self.says(StatusCode::INTERNAL_SERVER_ERROR, "the shop is broken")
+    }
+
+    fn turned(&self, failing: bool) -> Response<Full<Bytes>> {
+        self.health.set_failing(failing);
+        self.says(
+            StatusCode::OK,
+            if failing {
+                "from now on every answer is a 500"
+            } else {
+                "mended"
+            },
+        )
+    }
+
+    fn says(&self, status: StatusCode, words: &str) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(format!("{words}, {}\n", self.name)));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(VERSION_HEADER, HeaderValue::from_static(self.name));
+        response
+    }
 }
 
 /// Half of the mean for everybody, and a tail as services have it. `chance` is uniform in [0, 1).

@@ -6,21 +6,24 @@ use std::time::{Duration, Instant};
 use tidegate_config::Share;
 
 use super::load::user_id;
+use super::trial::{Figures, Trial, TrialMoment};
 use crate::route::slot::{Salt, slot};
 
 /// An edit is in force so long after it was written, at the latest.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How far the share of requests may lie from the one that was asked for. Users are few and some come more often, so
 /// this is wider than the split itself, which is exact by user.
-const SHARE_WITHIN: f64 = 3.0;
+const SHARE_WITHIN: f64 = 4.0;
 
 /// Ways to fail that are told apart.
-const FAILURES_TOLD: usize = 5;
+pub(super) const FAILURES_TOLD: usize = 5;
 
 /// One answer: whose, and when.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
+    /// Which request, from 1.
+    pub(super) number: u64,
     pub(super) user: usize,
     pub(super) sent: Instant,
     pub(super) answered: Instant,
@@ -67,6 +70,8 @@ pub(super) struct Witness {
     closed: u64,
     failures: BTreeMap<String, u64>,
     failed: u64,
+    /// Once there is one, the last of them is told what happens: the edit's promises are over.
+    trials: Vec<Trial>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +104,7 @@ impl Witness {
             closed: 0,
             failures: BTreeMap::new(),
             failed: 0,
+            trials: Vec::new(),
         }
     }
 
@@ -109,6 +115,10 @@ impl Witness {
 
     /// A version answered a user.
     pub(super) fn answered(&mut self, seen: Seen, version: usize) {
+        if let Some(trial) = self.trials.last_mut() {
+            self.users[seen.user].last = Some(version);
+            return trial.answered(seen, version);
+        }
         self.latencies[version].push(seen.answered.duration_since(seen.sent));
         let user = &mut self.users[seen.user];
         if version == 0 {
@@ -149,8 +159,40 @@ impl Witness {
         }
     }
 
+    /// From now on a candidate is tried, and this is what the users see.
+    pub(super) fn tries(&mut self, trial: Trial) {
+        self.trials.push(trial);
+    }
+
+    /// The candidate got a request.
+    pub(super) fn reached_candidate(&mut self, at: Instant) {
+        if let Some(trial) = self.trials.last_mut() {
+            trial.reached(at);
+        }
+    }
+
+    /// The candidate failed the request of this number.
+    pub(super) fn candidate_failed(&mut self, number: u64, at: Instant) {
+        if let Some(trial) = self.trials.last_mut() {
+            trial.broke(number, at);
+        }
+    }
+
+    /// What happened in the trial since this was last asked; `None` where there is none.
+    pub(super) fn trial_moment(&mut self) -> Option<TrialMoment> {
+        self.trials.last_mut().map(Trial::moment)
+    }
+
+    /// What the trials came to.
+    pub(super) fn figures(&self) -> Vec<Figures> {
+        self.trials.iter().map(Trial::figures).collect()
+    }
+
     /// A request was not answered as it should be.
-    pub(super) fn failed(&mut self, why: &str) {
+    pub(super) fn failed(&mut self, number: u64, user: usize, why: &str) {
+        if let Some(trial) = self.trials.last_mut() {
+            return trial.failed(number, user, why);
+        }
         self.failed += 1;
         if self.failures.len() < FAILURES_TOLD || self.failures.contains_key(why) {
             *self.failures.entry(why.to_owned()).or_default() += 1;
@@ -238,6 +280,7 @@ impl Witness {
                 },
             });
         }
+        promises.extend(self.trials.iter().flat_map(Trial::promises));
         promises.push(Promise {
             kept: self.closed == 0,
             text: format!(
@@ -282,6 +325,7 @@ fn quantiles(mut latencies: Vec<Duration>) -> Option<(Duration, Duration)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::Terms;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -314,6 +358,7 @@ mod tests {
         fn answer(&mut self, user: usize, sent: Instant, version: usize) {
             self.witness.answered(
                 Seen {
+                    number: 0,
                     user,
                     sent,
                     answered: sent + 5 * MS,
@@ -382,6 +427,7 @@ mod tests {
         let mut scene = Scene::plays_right();
         let mover = scene.mover();
         let slow = Seen {
+            number: 0,
             user: mover,
             sent: scene.edit + 299 * MS,
             answered: scene.edit + 400 * MS,
@@ -410,7 +456,7 @@ mod tests {
     #[test]
     fn one_request_that_fails_breaks_the_promise_and_says_why() {
         let mut scene = Scene::plays_right();
-        scene.witness.failed("answered 502 Bad Gateway");
+        scene.witness.failed(1, 1, "answered 502 Bad Gateway");
         assert_eq!(
             scene.broken(),
             ["1 requests failed; 500 users were answered\n         1 × answered 502 Bad Gateway"]
@@ -422,6 +468,28 @@ mod tests {
         let mut scene = Scene::plays_right();
         scene.witness.connection_closed();
         assert_eq!(scene.broken().len(), 1);
+    }
+
+    #[test]
+    fn what_happens_in_a_trial_is_no_part_of_the_edit() {
+        let mut scene = Scene::plays_right();
+        scene.witness.tries(Trial::new(Terms {
+            users: 500,
+            salt: "shop-v2",
+            share: share(25),
+            fallback: false,
+            from: scene.edit,
+        }));
+        scene.answer(scene.early(), scene.edit + 2000 * MS, 0);
+        scene.witness.failed(1, 1, "answered 500");
+        let broken = scene.broken();
+        assert!(
+            broken
+                .iter()
+                .all(|text| text.starts_with("without fallback: ")),
+            "{broken:?}"
+        );
+        assert_eq!(scene.witness.figures()[0].errors, 1);
     }
 
     #[test]

@@ -202,7 +202,7 @@ fn schemas() -> Value {
         ),
         "Rollout": object(
             &["name", "service", "stable", "candidate", "phase", "stage", "stages", "weight", "mirror", "attempt", "reason",
-              "cause", "since", "started", "pending", "hold", "approved", "paused_from", "requests", "cohorts", "guards", "forced"],
+              "cause", "since", "started", "pending", "hold", "approved", "paused_from", "requests", "cohorts", "users", "guards", "warnings", "forced"],
             json!({ "name": text, "service": text, "stable": text, "candidate": text, "phase": phase, "stage": number,
                     "stages": number, "weight": percent, "mirror": percent, "attempt": number, "reason": text,
                     "cause": maybe_text, "since": moment, "started": maybe(&moment),
@@ -210,7 +210,8 @@ fn schemas() -> Value {
                     "hold": { "type": ["object", "null"] }, "approved": { "type": ["integer", "null"], "minimum": 1 },
                     "paused_from": maybe(&phase), "requests": { "type": "object" },
                     "cohorts": list(object(&["name", "back"], json!({ "name": text, "back": truth }))),
-                    "guards": { "type": "object" }, "forced": list(text.clone()) }),
+                    "users": object(&["since", "candidate", "stable"], json!({ "since": moment, "candidate": number, "stable": number })),
+                    "guards": { "type": "object" }, "warnings": list(text.clone()), "forced": list(text.clone()) }),
         ),
         "Entry": object(
             &["seq", "at", "rollout", "actor", "from", "to", "phase", "reason", "revision"],

@@ -29,9 +29,10 @@ use crate::release::Order;
 pub(super) const LISTENERS: usize = 64;
 /// A listener who hears nothing else hears a comment so often, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// An order is answered when it is announced, or after so long.
-const TOLD_WITHIN: Duration = Duration::from_secs(2);
-const TOLD_AGAIN: Duration = Duration::from_millis(5);
+/// What an order has led to is on the disk by then, or is told as unwritten.
+const TOLD_WITHIN: Duration = Duration::from_millis(1500);
+/// It is looked at so often meanwhile.
+const TOLD_EVERY: Duration = Duration::from_millis(2);
 /// Somebody's name and words are cut after so many characters.
 const NAME_CHARS: usize = 100;
 
@@ -114,13 +115,13 @@ async fn obey(
         name: actor_name(asker, wish.by.as_deref()),
         words: wish.reason.unwrap_or_default(),
     };
-    let done = api.releases().order(&name, order, &actor)?;
-    // It is in force already. Whoever asks next should not see how it stood before.
-    let until = Instant::now() + TOLD_WITHIN;
-    while !api.releases().is_told(&name) && Instant::now() < until {
-        tokio::time::sleep(TOLD_AGAIN).await;
+    let releases = api.releases();
+    let ordered = releases.order(&name, order, &actor)?;
+    let begin = Instant::now();
+    while !releases.is_told(&name, &ordered) && begin.elapsed() < TOLD_WITHIN {
+        tokio::time::sleep(TOLD_EVERY).await;
     }
-    Ok(Json(api.releases().view(&name).unwrap_or(done)))
+    Ok(Json(releases.view(&name)?))
 }
 
 /// The order of this name.

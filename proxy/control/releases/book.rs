@@ -11,11 +11,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use tidegate_config::{Config, Role};
+use tidegate_config::Config;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
-use super::reconcile::Recalled;
+use super::recalled::Recalled;
 use super::running::Running;
 use super::told::{Event, History};
 use super::view;
@@ -118,13 +118,9 @@ impl Actor {
     }
 }
 
-/// Which role an order needs.
-pub fn role_for(order: Order) -> Role {
-    match order {
-        Order::Pause | Order::Resume | Order::Rollback => Role::Operator,
-        Order::Promote | Order::Approve | Order::Retry => Role::Approver,
-    }
-}
+/// An order that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ordered(u64);
 
 /// Why something is not done.
 #[derive(Debug, thiserror::Error)]
@@ -238,22 +234,22 @@ impl Releases {
         self.0.save(&mut book, false);
     }
 
-    /// Carries an order out, or says why not.
+    /// Carries an order out, or says why not. What it has led to is to be seen when [`Self::is_told`] says so.
     ///
     /// # Errors
     /// Where there is no such rollout, or it cannot be done as it stands.
-    pub fn order(&self, name: &str, order: Order, actor: &Actor) -> Result<Value, NotSo> {
+    pub fn order(&self, name: &str, order: Order, actor: &Actor) -> Result<Ordered, NotSo> {
         let mut book = self.0.book();
         let at = position(&book, name)?;
         self.0.obey(&mut book, at, order, actor)?;
-        Ok(view::rollout(&self.0, &book, at))
+        Ok(Ordered(book.ticket))
     }
 
-    /// Whether all that happened to a rollout is announced: what [`view`](Self::view) shows is what is in force then.
-    pub fn is_told(&self, name: &str) -> bool {
+    /// Whether all that this order has led to was announced: it is on the disk by then, or the disk does not answer.
+    pub fn is_told(&self, name: &str, ordered: &Ordered) -> bool {
         let book = self.0.book();
-        let mut running = book.running.iter();
-        running.all(|running| running.name != name || running.telling.is_empty())
+        let running = book.position(name).map(|at| &book.running[at]);
+        running.is_none_or(|running| running.telling.iter().all(|one| one.ticket > ordered.0))
     }
 
     /// A rollout as the API shows it.

@@ -15,6 +15,15 @@ use crate::control::prometheus::Watched;
 use crate::record::{Arm, Incident};
 use crate::release::{Answer, Forbidden, Look, Order, Phase};
 
+/// How the candidate's endpoints are.
+#[derive(Debug, Clone, Copy)]
+enum Machines {
+    /// Checks are asked for, and have not spoken of all of them yet.
+    Unknown,
+    /// Whether one is healthy, and their part of the healthy ones of both versions.
+    Known { any: bool, part: Share },
+}
+
 /// What is to be seen of a rollout, owned: a [`Look`] borrows it.
 struct Seen {
     now: Duration,
@@ -168,25 +177,38 @@ impl Shared {
 
     fn see(&self, book: &mut Book, at: usize, plan: &config::Rollout, elapsed: Duration) -> Seen {
         let moment = now();
-        let (healthy, endpoints) = self.endpoints(plan);
+        let endpoints = self.endpoints(plan);
         let running = &mut book.running[at];
         running.read_into(&self.ledger, moment);
         running.read_times(&self.ledger, moment);
         running.read_users(&self.ledger, moment);
+        let healthy = match endpoints {
+            Machines::Unknown => true,
+            Machines::Known { any, .. } => any,
+        };
         running.thresholds.healthy(healthy);
+        let mut ward = running.ward(plan, &self.queries, moment);
+        // Whoever is on them already is not taken away for that, but nobody is sent to machines of which nothing is known.
+        if ward.alarm.is_none() && matches!(endpoints, Machines::Unknown) {
+            let why = "the candidate's endpoints have not been checked yet";
+            ward.concern.get_or_insert_with(|| why.to_owned());
+        }
         Seen {
             now: moment,
             elapsed,
             requests: std::mem::take(&mut running.requests),
-            ward: running.ward(plan, &self.queries, moment),
+            ward,
             opening: running.opening(plan, Timestamp::now()).clone(),
             gate: self.gate(running, plan),
-            endpoints,
+            endpoints: match endpoints {
+                Machines::Unknown => None,
+                Machines::Known { part, .. } => Some(part),
+            },
         }
     }
 
-    /// Whether the candidate has a healthy endpoint, and its part of those of both versions.
-    fn endpoints(&self, plan: &config::Rollout) -> (bool, Option<Share>) {
+    /// How the candidate's endpoints are.
+    fn endpoints(&self, plan: &config::Rollout) -> Machines {
         let now = Instant::now();
         let snapshot = self.live.current();
         let service = &snapshot.config.services[plan.service];
@@ -198,10 +220,21 @@ impl Shared {
                 .filter(|endpoint| endpoint.is_healthy(now))
                 .count() as u64
         };
+        let hoped = service.health.active.is_some()
+            && snapshot.services[plan.service][plan.candidate]
+                .endpoints
+                .iter()
+                .any(|endpoint| endpoint.is_healthy(now) && !endpoint.was_probed());
+        if hoped {
+            return Machines::Unknown;
+        }
         let (candidate, stable) = (healthy(plan.candidate), healthy(service.stable));
         let parts = (candidate * u64::from(Share::FULL.parts())).checked_div(candidate + stable);
         let share = parts.and_then(|parts| Share::from_parts(parts as u32));
-        (candidate > 0, Some(share.unwrap_or_default()))
+        Machines::Known {
+            any: candidate > 0,
+            part: share.unwrap_or_default(),
+        }
     }
 
     /// What the gates before the next stage have said, all of them together.

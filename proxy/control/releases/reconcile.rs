@@ -1,6 +1,6 @@
 //! The file and the rollouts: an edit keeps those whose plan is the same, and a start finds them where they stood.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,111 +10,14 @@ use tidegate_config as config;
 
 use super::book::{Actor, Book, Shared, now};
 use super::memory::{self, Terms};
+use super::recalled::Known;
 use super::running::Running;
-use crate::control::journal::{Entry, Evidence, IfFailed, Latch, Restored, Write};
-use crate::release::{Key, Phase, Reason, Rollout};
+use crate::control::journal::{Entry, IfFailed, Latch, Write};
+use crate::release::{Key, Phase, Rollout};
 use crate::snapshot::Snapshot;
 
 /// Rollouts that have left the file are remembered, the newest so many.
 const PARTED_MAX: usize = 1000;
-
-/// What is known of rollouts that are not in the file, or were not yet.
-#[derive(Debug)]
-pub(super) struct Recalled {
-    states: BTreeMap<String, Rollout>,
-    /// States that are there and make no sense, and why.
-    unread: BTreeMap<String, String>,
-    evidence: HashMap<String, Evidence>,
-    latches: BTreeMap<String, Latch>,
-    doubtful: Vec<String>,
-    /// Latches of which not even the rollout is known.
-    lost_latches: usize,
-    /// The journal could not be read at the start: why.
-    unreadable: Option<String>,
-    /// Nothing was there at the start.
-    empty: bool,
-    /// No file was met yet.
-    first: bool,
-}
-
-impl Recalled {
-    /// What the journal says.
-    pub(super) fn new(restored: Restored) -> Self {
-        let (mut states, mut unread) = (BTreeMap::new(), BTreeMap::new());
-        for (name, bytes) in restored.states {
-            match serde_json::from_slice::<Rollout>(&bytes) {
-                Ok(state) => {
-                    states.insert(name, state);
-                }
-                Err(error) => {
-                    tracing::error!(rollout = name, "{name}: its state cannot be read: {error}");
-                    unread.insert(name, error.to_string());
-                }
-            }
-        }
-        let mut latches = BTreeMap::<String, Latch>::new();
-        for latch in restored.latches {
-            let newer = |known: &Latch| known.attempt > latch.attempt;
-            if !latches.get(&latch.rollout).is_some_and(newer) {
-                latches.insert(latch.rollout.clone(), latch);
-            }
-        }
-        Self {
-            states,
-            unread,
-            evidence: restored.evidence,
-            latches,
-            doubtful: restored.doubtful,
-            lost_latches: restored.latches_unreadable,
-            unreadable: restored.unreadable,
-            empty: restored.empty,
-            first: true,
-        }
-    }
-
-    /// Where a rollout stood before it came into the file; `None` for one that nobody knows.
-    fn state(&mut self, name: &str, key: Key, now: Duration) -> Option<Known> {
-        let written = self.states.remove(name);
-        let unread = self.unread.remove(name);
-        let latch = self.latches.remove(name);
-        let doubtful = self.doubtful.iter().any(|doubtful| doubtful == name);
-        let plain = |text: &str| Reason {
-            cause: None,
-            text: text.to_owned().into(),
-        };
-        let was = written.clone().unwrap_or_else(|| Rollout::new(key, now));
-        let state = match (&written, latch) {
-            (_, Some(latch)) => {
-                let key = latch.key.parse().unwrap_or(key);
-                was.recalled(key, latch.attempt, plain(&latch.reason), now)
-            }
-            (Some(state), None) if doubtful && carries(state) => {
-                let text = "its place for a rollback is damaged: it may have been rolled back";
-                state.recalled(state.key(), state.attempt(), plain(text), now)
-            }
-            (Some(state), None) => state.clone(),
-            (None, None) => {
-                let why = match (&self.unreadable, unread) {
-                    (Some(why), _) => format!("the journal cannot be read ({why})"),
-                    (None, Some(why)) => format!("its state in the journal cannot be read ({why})"),
-                    (None, None) => return None,
-                };
-                was.unsure(&why, now)
-            }
-        };
-        Some(Known { was, state })
-    }
-}
-
-/// What the journal says of a rollout, and what follows from that and its latch.
-struct Known {
-    was: Rollout,
-    state: Rollout,
-}
-
-fn carries(state: &Rollout) -> bool {
-    state.weight() > config::Share::ZERO || state.mirror() > config::Share::ZERO
-}
 
 /// What an edit or a start changed of a rollout.
 struct Change {

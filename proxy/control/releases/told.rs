@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::control::journal::{Entry, HISTORY_ENTRIES};
+use crate::control::standing::rfc3339;
 
 /// Events that a slow listener may be behind; older ones are lost to it, and it is told how many.
 pub const EVENTS_KEPT: usize = 1024;
@@ -49,7 +51,10 @@ impl History {
 
     /// Something that somebody should look at.
     pub(super) fn alert(&self, rollout: &str, message: &str) {
-        self.send("alert", json!({ "rollout": rollout, "message": message }));
+        self.send(
+            "alert",
+            json!({ "at": rfc3339(Timestamp::now()), "rollout": rollout, "message": message }),
+        );
     }
 
     /// An edit of the file, in force or refused.

@@ -10,11 +10,15 @@ use tidegate_config::{self as config, Action, Share, Target};
 
 use super::book::{Book, Shared, now};
 use super::running::{Running, compared};
+use crate::control::journal::Health;
 use crate::control::prometheus::Standing;
 use crate::control::standing::rfc3339;
-use crate::record::{ArmCounts, RolloutState};
-use crate::release::evidence::{Comparison, Finding, Metric};
+use crate::record::{Arm, ArmCounts, RolloutState};
+use crate::release::evidence::{Comparison, Finding, Metric, users_needed};
 use crate::release::{Phase, Rollout};
+
+/// Users are counted for so long before they are called few.
+const ENOUGH_TO_COUNT: Duration = Duration::from_secs(60);
 
 /// The rollout at `at`.
 pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
@@ -53,7 +57,9 @@ pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
             "name": cohort.name,
             "back": state.cohorts_back() & 1 << bit != 0,
         })).collect::<Vec<_>>(),
+        "users": users(shared, running),
         "guards": guards(shared, running, plan),
+        "warnings": warnings(shared, running, plan),
         "forced": forced(&book.config, plan),
     })
 }
@@ -186,6 +192,60 @@ fn metrics(shared: &Shared, running: &Running, plan: &config::Rollout) -> Vec<Va
         }
     };
     plan.guard.metrics.iter().map(told).collect()
+}
+
+/// About how many users the open window has seen, by side; a candidate that makes its users ask more often shows here.
+fn users(shared: &Shared, running: &Running) -> Value {
+    let active = |arm| {
+        shared
+            .ledger
+            .rollout_units(running.id, arm, running.users.number)
+    };
+    json!({
+        "since": moment(running.users.since),
+        "candidate": active(Arm::Candidate),
+        "stable": active(Arm::Stable),
+    })
+}
+
+/// What stands between this rollout and a judgement.
+fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let weight = running.state.weight();
+    let is_compared = running.evidence.is_some() && running.state.is_live();
+    let watched = now().saturating_sub(running.users.since);
+    if is_compared
+        && weight < Share::FULL
+        && watched >= ENOUGH_TO_COUNT
+        && let Some(needed) = users_needed(weight)
+    {
+        let active = |arm| {
+            shared
+                .ledger
+                .rollout_units(running.id, arm, running.users.number)
+        };
+        let all = active(Arm::Candidate) + active(Arm::Stable);
+        if all < needed {
+            let way_out = match plan.by {
+                config::SplitBy::Random => "a larger weight sees more",
+                _ => {
+                    "a larger weight sees more, and so does `by: random`, which gives each request a chance of its own"
+                }
+            };
+            warnings.push(format!(
+                "about {all} users in {}: at {weight} the comparison needs about {needed} to see anything, and thresholds watch alone; {way_out}",
+                show_duration(Duration::from_secs(watched.as_secs()))
+            ));
+        }
+    }
+    if let Some(journal) = &shared.journal
+        && let Health::Failing { why, .. } = journal.health()
+    {
+        warnings.push(format!(
+            "the journal cannot be written: {why}; nothing grows until it can"
+        ));
+    }
+    warnings
 }
 
 /// Rules that send to the candidate whatever the rollout does.

@@ -545,3 +545,110 @@ fn a_share_of_the_requests_is_mirrored() {
         assert!((150..=250).contains(&copies), "{copies}");
     });
 }
+
+/// A version of HTTP/2 that answers by `answer`, told the whole body.
+async fn speaks_h2(
+    answer: impl Fn(&mut h2::server::SendResponse<Bytes>, Vec<u8>) + Clone + 'static,
+) -> SocketAddr {
+    version(move |_, stream| {
+        let answer = answer.clone();
+        async move {
+            let mut connection = h2::server::handshake(stream).await.expect("a handshake");
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let answer = answer.clone();
+                tokio::task::spawn_local(async move {
+                    let (mut body, mut read) = (request.into_body(), Vec::new());
+                    while let Some(Ok(data)) = body.data().await {
+                        read.extend_from_slice(&data);
+                    }
+                    answer(&mut respond, read);
+                });
+            }
+        }
+    })
+    .await
+}
+
+fn answers(status: u16, grpc: Option<u16>) -> Response<()> {
+    let mut answer = Response::new(());
+    *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+    if let Some(grpc) = grpc {
+        answer.headers_mut().insert("grpc-status", grpc.into());
+    }
+    answer
+}
+
+#[test]
+fn over_http2_stable_stands_in_as_well_for_callers_and_versions() {
+    run(async {
+        let bodies = Rc::new(RefCell::new(Vec::new()));
+        let kept = bodies.clone();
+        let stable = speaks_h2(move |respond, body| {
+            kept.borrow_mut().push(body);
+            respond
+                .send_response(answers(201, Some(0)), true)
+                .expect("sent");
+        })
+        .await;
+        type Fails = fn(&mut h2::server::SendResponse<Bytes>);
+        let ways: [(Fails, FailureKind); 3] = [
+            (
+                |r| drop(r.send_response(answers(503, None), true)),
+                FailureKind::Status,
+            ),
+            (
+                |r| drop(r.send_response(answers(200, Some(14)), true)),
+                FailureKind::Status,
+            ),
+            (
+                |r| r.send_reset(h2::Reason::INTERNAL_ERROR),
+                FailureKind::Reset,
+            ),
+        ];
+        for (fails, kind) in ways {
+            let candidate = speaks_h2(move |respond, _| fails(respond)).await;
+            let bed = between(stable, candidate, rollout(Share::FULL), "h2c", "").await;
+            let judge = bed.ledger.incidents().expect("nobody listens yet");
+            let (requests, connection) = h2::client::handshake(bed.caller().await)
+                .await
+                .expect("a handshake");
+            tokio::task::spawn_local(async move { drop(connection.await) });
+            let mut requests = requests.ready().await.expect("room");
+            let request = http::Request::post("http://a/app")
+                .header("idempotency-key", "7")
+                .header("content-length", "3")
+                .body(())
+                .unwrap();
+            let (answer, mut upload) = requests.send_request(request, false).expect("a stream");
+            upload
+                .send_data(Bytes::from_static(b"one"), true)
+                .expect("sent");
+            assert_eq!(answer.await.expect("an answer").status(), 201, "{kind:?}");
+            assert_eq!(bodies.borrow_mut().pop().as_deref(), Some(&b"one"[..]));
+            let told = judge.try_recv().expect("the candidate's failure");
+            assert!(told.error && told.fallback, "{told:?}");
+            assert_eq!(told.kind, Some(kind));
+            assert_eq!(versions(&bed)[1].fallbacks, 1);
+        }
+    });
+}
+
+#[test]
+fn who_leaves_while_stable_stands_in_is_no_failure_of_stable() {
+    run(async {
+        let (failing, _) = keeps(FAILED).await;
+        let bed = between(hangs().await, failing, rollout(Share::FULL), "http/1.1", "").await;
+        let mut caller = bed.caller().await;
+        say(&mut caller, "GET /app HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        counted(&bed, |c| c.candidate.failures == 1).await;
+        drop(caller);
+        while versions(&bed)[0].requests() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let [v1, v2] = versions(&bed);
+        assert_eq!((v1.failures(), v2.failures()), (0, 1));
+        assert_eq!(counts(&bed).candidate.requests, 1);
+        let seen = bed.ledger.requests();
+        assert_eq!((seen.len(), seen[0].status), (1, 499));
+    });
+}

@@ -82,7 +82,10 @@ impl Rollout {
         if let Some(concern) = look.concern {
             return Err(format!("it may not grow: {concern}"));
         }
-        if !self.carries_all(plan) {
+        // Where a stage follows, whoever says so may do the last step of a rolling replacement before the last machine of
+        // stable goes; else its users would have nowhere to go for the moment in between.
+        let is_last = self.stage >= stages.stages.len();
+        if is_last && !self.carries_all(plan) {
             return Err(
                 "the stage ends when the candidate has all of the healthy endpoints".to_owned(),
             );
@@ -91,7 +94,7 @@ impl Rollout {
             self.succeed(look.now);
             return Ok(());
         }
-        if self.stage >= stages.stages.len() {
+        if is_last {
             self.begin_bake(stages, look.now);
             return Ok(());
         }

@@ -170,3 +170,25 @@ fn an_operator_rolls_back_once_and_retries_with_other_users() {
     shop.pass(0, 0);
     assert_eq!(shop.stands(), (Phase::Holding, 1, 5));
 }
+
+#[test]
+fn the_last_step_of_a_rolling_replacement_can_be_taken_before_the_last_machine_of_stable_goes() {
+    let most = Look {
+        endpoints: Some(percent(60)),
+        ..calm()
+    };
+    let mut shop = Driven::new(staged(stages(vec![by_endpoints(60, 10), stage(100, 0, 0)])));
+    shop.look(most);
+    assert_eq!(shop.stands(), (Phase::Holding, 1, 60));
+    shop.order_in(Order::Promote, most).unwrap();
+    shop.look(most);
+    assert_eq!(shop.stands(), (Phase::Succeeded, 2, 100));
+
+    let mut shop = Driven::new(staged(stages(vec![by_endpoints(60, 10)])));
+    shop.look(most);
+    let refused = shop.order_in(Order::Promote, most).unwrap_err();
+    assert!(
+        refused.contains("all of the healthy endpoints"),
+        "{refused}"
+    );
+}
