@@ -41,6 +41,10 @@ mod health;
 mod instruments;
 /// Every bound has a name and a status.
 mod limits;
+/// What was decided outlives the process, and what was lost with it is said.
+mod memory;
+/// What the business sees counts as what the proxy sees does.
+mod outcomes;
 /// A real Prometheus is asked, and believed only where it gives one number.
 mod prometheus;
 /// An edit is in force within a second and costs nobody a request.
@@ -53,9 +57,13 @@ mod routing;
 mod splitting;
 /// A plan is climbed stage by stage, through kills and restarts.
 mod stages;
+/// Who may steer a rollout, how, and who hears of it.
+mod steering;
 /// The house stays in order.
 mod tidy;
 /// The machine runs out of something.
 mod trouble;
 /// A tunnel needs both sides' word.
 mod upgrade;
+/// Growth waits for gates, windows, people and evidence.
+mod waiting;

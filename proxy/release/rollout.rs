@@ -173,8 +173,8 @@ impl Rollout {
         if next.cohorts_back != self.cohorts_back
             && let Some(alarm) = look.alarm
         {
-            // For the entry that tells of it; the next look says again where the rest stands.
-            next.reason.text = format!("{}; that cohort is back on stable", alarm.text).into();
+            // For the entry that tells of it; the next look says only where the rest stands.
+            next.reason.text = format!("{}; {}", alarm.text, next.reason.text).into();
         }
         next
     }

@@ -30,6 +30,8 @@ pub struct Launch {
     file: PathBuf,
     state: PathBuf,
     before: String,
+    /// Whether the state's place is told on the command line, or left to the file.
+    tells_state: bool,
     stdout: Option<Stdio>,
 }
 
@@ -50,6 +52,7 @@ impl Launch {
             folder,
             file,
             before: String::new(),
+            tells_state: true,
             stdout: None,
         }
     }
@@ -68,6 +71,13 @@ impl Launch {
     /// Another place for the state.
     pub fn state_dir(mut self, path: &str) -> Self {
         self.state = path.into();
+        self
+    }
+
+    /// Leaves the place for the state to the file: this one, inside the folder.
+    pub fn state_of_file(mut self, name: &str) -> Self {
+        self.state = self.folder.path().join(name);
+        self.tells_state = false;
         self
     }
 
@@ -92,7 +102,7 @@ impl Launch {
         let (child, readers) = run(
             &self.before,
             &self.file,
-            &self.state,
+            self.tells_state.then_some(&*self.state),
             self.folder.path(),
             stdout,
             &log,
@@ -104,6 +114,7 @@ impl Launch {
             file: self.file,
             state: self.state,
             before: self.before,
+            tells_state: self.tells_state,
             log,
             readers,
             admin: None,
@@ -135,7 +146,7 @@ impl Launch {
 fn run(
     before: &str,
     file: &Path,
-    state: &Path,
+    state: Option<&Path>,
     folder: &Path,
     stdout: Stdio,
     log: &Arc<Mutex<Vec<String>>>,
@@ -151,10 +162,10 @@ fn run(
         shell
     };
     command.arg("run").arg("--config").arg(file);
-    command
-        .arg("--state-dir")
-        .arg(state)
-        .args(["--log-format", "json"]);
+    if let Some(state) = state {
+        command.arg("--state-dir").arg(state);
+    }
+    command.args(["--log-format", "json"]);
     command.current_dir(folder).stdin(Stdio::null());
     command.stdout(stdout).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
@@ -177,6 +188,7 @@ pub struct Proxy {
     file: PathBuf,
     state: PathBuf,
     before: String,
+    tells_state: bool,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     admin: Option<SocketAddr>,
@@ -459,12 +471,20 @@ impl Proxy {
         let (child, readers) = run(
             &self.before,
             &self.file,
-            &self.state,
+            self.tells_state.then_some(&*self.state),
             self.folder.path(),
             Stdio::piped(),
             &self.log,
         );
         (self.child, self.readers) = (child, readers);
+    }
+
+    /// A shell command that goes before the next start; nothing for none.
+    pub fn after(&mut self, shell: &str) {
+        self.before = match shell {
+            "" => String::new(),
+            shell => format!("{shell}; "),
+        };
     }
 
     /// Where its state is.

@@ -15,7 +15,7 @@ use tidegate_config::Config;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
-use super::reconcile::Recalled;
+use super::recalled::Recalled;
 use super::running::Running;
 use super::told::{Event, History};
 use super::view;
@@ -324,12 +324,7 @@ impl Shared {
     }
 
     /// Does something about the rollout at `at`. A fault of the program in it is told once, and holds up no other rollout.
-    pub(super) fn guarded(
-        &self,
-        book: &mut Book,
-        at: usize,
-        work: impl FnOnce(&Self, &mut Book),
-    ) {
+    pub(super) fn guarded(&self, book: &mut Book, at: usize, work: impl FnOnce(&Self, &mut Book)) {
         // Nothing is half done afterwards that matters: a state is put in its place when it is whole.
         let Err(fault) = catch_unwind(AssertUnwindSafe(|| work(self, book))) else {
             return;

@@ -26,6 +26,9 @@ impl Shared {
         let ramps = next.phase() == Phase::Ramping;
         let running = &mut book.running[at];
         let before = std::mem::replace(&mut running.state, next);
+        if running.state.cohorts_back() & !before.cohorts_back() != 0 {
+            running.go_on_without_cohort(now());
+        }
         // What is true whether the growth can be written down or not must not wait for it.
         if ramps && beside_the_ramp(&before) == beside_the_ramp(&running.state) {
             return self.grow(book, at, actor);
@@ -124,8 +127,11 @@ impl Shared {
         let mut all = running.iter_mut().chain(parting.iter_mut());
         // Where nobody has this ticket any more, it was told already.
         let found = all.find_map(|one| {
-            let last = (one.name == name)
-                .then(|| one.telling.iter().position(|telling| telling.ticket == ticket))??;
+            let last = (one.name == name).then(|| {
+                one.telling
+                    .iter()
+                    .position(|telling| telling.ticket == ticket)
+            })??;
             Some((one, last))
         });
         if let Some((one, last)) = found {
@@ -215,7 +221,11 @@ impl Shared {
             return self.not_grown(&mut book, at, &error.to_string());
         }
         let running = &mut book.running[at];
-        let Some(entry) = running.pending.as_ref().map(|pending| pending.entry.clone()) else {
+        let Some(entry) = running
+            .pending
+            .as_ref()
+            .map(|pending| pending.entry.clone())
+        else {
             return;
         };
         let write = write(running, &grown, entry, IfFailed::Drop);
@@ -389,7 +399,10 @@ impl Shared {
 fn wanted(book: &Book, name: &str, ticket: u64) -> Option<(usize, Rollout)> {
     let at = book.position(name)?;
     let pending = book.running[at].pending.as_ref()?;
-    let grown = pending.grown.as_ref().filter(|_| pending.ticket == ticket)?;
+    let grown = pending
+        .grown
+        .as_ref()
+        .filter(|_| pending.ticket == ticket)?;
     Some((at, grown.clone()))
 }
 

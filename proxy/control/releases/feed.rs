@@ -70,6 +70,10 @@ impl Running {
             return;
         }
         self.slow[assignment.arm as usize] += u64::from(incident.slow);
+        // Who belongs to a cohort that is back is on stable whatever his slot: that says nothing about the versions.
+        if assignment.cohorts & self.state.cohorts_back() != 0 {
+            return;
+        }
         let event = Event {
             unit: assignment.unit,
             arm,

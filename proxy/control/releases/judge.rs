@@ -1,6 +1,7 @@
 //! The thread that looks: at once when something failed, and ten times a second in any case.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -53,6 +54,7 @@ impl Drop for Judge {
 fn run(releases: &Releases, incidents: &Receiver<Incident>, leave: &AtomicBool) {
     let mut taken: Vec<Incident> = Vec::with_capacity(AT_ONCE);
     let mut next = Instant::now() + LOOK_EVERY;
+    let mut told = false;
     while !leave.load(Ordering::Relaxed) {
         let wait = next.saturating_duration_since(Instant::now());
         match incidents.recv_timeout(wait) {
@@ -63,7 +65,7 @@ fn run(releases: &Releases, incidents: &Receiver<Incident>, leave: &AtomicBool) 
                 {
                     taken.push(more);
                 }
-                releases.stir(&taken);
+                unbroken(|| releases.stir(&taken), &mut told);
                 taken.clear();
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -71,8 +73,19 @@ fn run(releases: &Releases, incidents: &Receiver<Incident>, leave: &AtomicBool) 
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if Instant::now() >= next {
-            releases.look();
+            unbroken(|| releases.look(), &mut told);
             next = Instant::now() + LOOK_EVERY;
         }
+    }
+}
+
+/// The judge goes on whatever happens. What is about one rollout is told with its name, where it happens; this is for the
+/// rest, and told once.
+fn unbroken(work: impl FnOnce(), told: &mut bool) {
+    // The book is never half changed where it matters: a state is put in its place when it is whole.
+    if catch_unwind(AssertUnwindSafe(work)).is_err() && !std::mem::replace(told, true) {
+        tracing::error!(
+            "a fault of tidegate: a look at the rollouts broke off; they are looked at again; please report what stands above"
+        );
     }
 }

@@ -23,12 +23,16 @@ mod judge; // the thread that looks
 mod look; // what is seen of a rollout, and what follows
 mod memory; // what the journal keeps of a rollout
 mod outcome; // business outcomes that are told from outside
+mod recalled; // what is known of rollouts that are not in the file
 mod reconcile; // an edit, or a start
 mod running; // one rollout
 mod save; // what goes into the journal by the way
 mod told; // what is announced: log, events, history
 mod view; // a rollout as the API shows it
 mod ward; // what all tests say together
+
+#[cfg(test)]
+mod tests;
 
 pub use book::{Actor, NotSo, Ordered, Parts, Releases};
 pub use judge::Judge;

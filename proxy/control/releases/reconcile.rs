@@ -1,105 +1,23 @@
 //! The file and the rollouts: an edit keeps those whose plan is the same, and a start finds them where they stood.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde_json::Map;
 use tidegate_config as config;
 
 use super::book::{Actor, Book, Shared, now};
 use super::memory::{self, Terms};
+use super::recalled::Known;
 use super::running::Running;
-use crate::control::journal::{Evidence, Latch, Restored};
-use crate::release::{Key, Phase, Reason, Rollout};
+use crate::control::journal::{Entry, IfFailed, Latch, Write};
+use crate::release::{Key, Phase, Rollout};
 use crate::snapshot::Snapshot;
 
 /// Rollouts that have left the file are remembered, the newest so many.
 const PARTED_MAX: usize = 1000;
-
-/// What is known of rollouts that are not in the file, or were not yet.
-#[derive(Debug)]
-pub(super) struct Recalled {
-    states: BTreeMap<String, Rollout>,
-    evidence: HashMap<String, Evidence>,
-    latches: BTreeMap<String, Latch>,
-    doubtful: Vec<String>,
-    /// Latches of which not even the rollout is known.
-    lost_latches: usize,
-    /// The journal could not be read at the start: why.
-    unreadable: Option<String>,
-    /// Nothing was there at the start.
-    empty: bool,
-}
-
-impl Recalled {
-    /// What the journal says.
-    pub(super) fn new(restored: Restored) -> Self {
-        let parsed = restored.states.into_iter().filter_map(|(name, bytes)| {
-            let state = serde_json::from_slice::<Rollout>(&bytes);
-            let told = |error| {
-                tracing::error!(rollout = name, "{name}: its state cannot be read: {error}")
-            };
-            let state = state.map_err(told).ok()?;
-            Some((name, state))
-        });
-        let mut latches = BTreeMap::<String, Latch>::new();
-        for latch in restored.latches {
-            let newer = |known: &Latch| known.attempt > latch.attempt;
-            if !latches.get(&latch.rollout).is_some_and(newer) {
-                latches.insert(latch.rollout.clone(), latch);
-            }
-        }
-        Self {
-            states: parsed.collect(),
-            evidence: restored.evidence,
-            latches,
-            doubtful: restored.doubtful,
-            lost_latches: restored.latches_unreadable,
-            unreadable: restored.unreadable,
-            empty: restored.empty,
-        }
-    }
-
-    /// Where a rollout stood before it came into the file; `None` for one that nobody knows.
-    fn state(&mut self, name: &str, key: Key, now: Duration) -> Option<Known> {
-        let written = self.states.remove(name);
-        let latch = self.latches.remove(name);
-        let doubtful = self.doubtful.iter().any(|doubtful| doubtful == name);
-        let plain = |text: &str| Reason {
-            cause: None,
-            text: text.to_owned().into(),
-        };
-        let was = written
-            .clone()
-            .unwrap_or_else(|| Rollout::new(key, now));
-        let state = match (&written, latch) {
-            (_, Some(latch)) => {
-                let key = latch.key.parse().unwrap_or(key);
-                was.recalled(key, latch.attempt, plain(&latch.reason), now)
-            }
-            (Some(state), None) if doubtful && carries(state) => {
-                let text = "its place for a rollback is damaged: it may have been rolled back";
-                state.recalled(state.key(), state.attempt(), plain(text), now)
-            }
-            (Some(state), None) => state.clone(),
-            (None, None) => {
-                let why = self.unreadable.as_ref()?;
-                was.unsure(&format!("the journal cannot be read ({why})"), now)
-            }
-        };
-        Some(Known { was, state })
-    }
-}
-
-/// What the journal says of a rollout, and what follows from that and its latch.
-struct Known {
-    was: Rollout,
-    state: Rollout,
-}
-
-fn carries(state: &Rollout) -> bool {
-    state.weight() > config::Share::ZERO || state.mirror() > config::Share::ZERO
-}
 
 /// What an edit or a start changed of a rollout.
 struct Change {
@@ -143,6 +61,9 @@ impl Shared {
             .publish(snapshot.with_rollouts(book.in_force.clone()));
         for running in old.into_values() {
             self.part(book, running, moment);
+        }
+        if std::mem::take(&mut book.recalled.first) {
+            self.part_unseen(book, moment);
         }
         for (at, change) in changed {
             self.news(book, at, &change.before, change.called_off, &change.actor);
@@ -236,7 +157,7 @@ impl Shared {
             evidence.units_lost(moment);
         }
         // What the journal does not know yet is written and told as any other change.
-        let change = (is_known && !running.state.stands_as(&was)).then(|| Change {
+        let change = (is_known && !running.state.stands_as(&was)).then_some(Change {
             before: was,
             called_off: None,
             actor,
@@ -281,6 +202,66 @@ impl Shared {
                 // Where the journal is closed the process is on its way out.
                 let _ = journal.forget(&name);
             }
+        }
+    }
+
+    /// Rollouts that left the file while nobody was there to see it: they are rolled back as those are that leave it now.
+    fn part_unseen(&self, book: &mut Book, moment: Duration) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        let states = &mut book.recalled.states;
+        for (name, state) in states.iter_mut().filter(|(_, state)| state.is_live()) {
+            let from = state.weight().percent();
+            *state = state.removed(moment);
+            let entry = Entry {
+                seq: journal.next_seq(),
+                at: Timestamp::now(),
+                rollout: name.clone(),
+                actor: Actor::file().name,
+                from,
+                to: 0.0,
+                phase: state.phase().as_str().to_owned(),
+                reason: state.reason().to_string(),
+                revision: book.revision,
+                more: Map::from_iter([
+                    ("stage".to_owned(), state.stage().into()),
+                    ("attempt".to_owned(), state.attempt().into()),
+                ]),
+            };
+            let latch = Latch {
+                rollout: name.clone(),
+                key: state.key().to_string(),
+                attempt: state.attempt(),
+                at: entry.at,
+                reason: entry.reason.clone(),
+            };
+            let write = Write {
+                states: vec![(
+                    name.clone(),
+                    serde_json::to_vec(state).expect("a state is plain values"),
+                )],
+                evidence: Vec::new(),
+                history: vec![entry.clone()],
+                if_failed: IfFailed::Keep,
+            };
+            // Where the disk refuses, the journal says so and tries again; nobody is on this candidate in any case.
+            let refused = [
+                journal.latch(latch, Box::new(|_| ())).err(),
+                journal.write(write, Box::new(|_| ())).err(),
+            ];
+            for refused in refused.into_iter().flatten() {
+                tracing::error!(
+                    rollout = name,
+                    "{name}: the journal does not take it: {refused}"
+                );
+            }
+            tracing::warn!(
+                rollout = name,
+                "{name}: {}; weight {from} % → 0 %, rolled back",
+                entry.reason
+            );
+            book.history.announce(entry);
         }
     }
 

@@ -239,6 +239,15 @@ impl Running {
         self.opening = None;
     }
 
+    /// A cohort goes back, and the rest is judged without what that one has met: else the suspicion that it left would
+    /// stand against the rest for ever. A new epoch is valid whatever ended the one before; its threshold is the price.
+    pub(super) fn go_on_without_cohort(&mut self, now: Duration) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.units_lost(now);
+            self.notes.ask_for_snapshot();
+        }
+    }
+
     /// Takes a note in, and keeps it for the journal.
     pub(super) fn take_note(&mut self, note: Note) {
         super::memory::apply(self, &note);

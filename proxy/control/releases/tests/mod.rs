@@ -1,0 +1,6 @@
+//! Promises of the book: what was announced is never taken back by a crash, and nothing waits for what it need not.
+
+mod beside;
+mod faults;
+mod killed;
+mod world;
