@@ -39,7 +39,7 @@ pub struct Plan {
     /// How the answer looks.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
-    /// The rollout; a guarded split is <route>.<rule>.
+    /// The rollout; a guarded split is ROUTE.RULE.
     #[arg(value_name = "NAME")]
     name: String,
 }

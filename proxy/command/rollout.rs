@@ -23,7 +23,7 @@ pub struct Rollout {
     /// What it shall do.
     #[arg(value_enum)]
     verb: Verb,
-    /// The rollout; a guarded split is <route>.<rule>.
+    /// The rollout; a guarded split is ROUTE.RULE.
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]

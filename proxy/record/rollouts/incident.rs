@@ -56,7 +56,7 @@ pub struct Incident {
     pub slow: bool,
     /// Stable was asked in the candidate's place.
     pub fallback: bool,
-    /// It belongs into the record of decisions: every failure of the candidate, and one request in [`SAMPLED`].
+    /// It belongs into the record of decisions: every failure of the candidate, and one request in a thousand.
     pub sampled: bool,
     /// Failures of the candidate in a row, this one included, over all workers. 0 where it is no failure of the candidate.
     pub run: u32,
