@@ -15,7 +15,7 @@
 //! | 4 | [`snapshot`] | all that is in force at one moment, and the one pointer to it |
 //! | 3 | [`route`] | where a request goes: pure and synchronous |
 //! | 2 | [`upstream`] | how bytes go out: versions, endpoints, pools, tries, probes |
-//! | 2 | [`release`] | the judgement: is the candidate worse than stable? Pure |
+//! | 2 | [`release`] | the judgement: what was seen of a rollout, and what follows from it. Pure |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
 //! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
@@ -48,12 +48,28 @@
 //! A shift of a rollout is less: the same snapshot with other [`snapshot::InForce`]s, which hold how many are on each
 //! candidate. The table, the versions and every worker's pools stay the very same.
 //!
+//! # One failure
+//!
+//! ```text
+//! Account settles             an Incident: which unit, which side it was assigned to, by which weights
+//!   control::releases::Judge  a thread of its own; it wakes at once, and looks ten times a second in any case
+//!     feed                    counts first, then the failures that are among them → thresholds, release::evidence
+//!     ward                    what all tests say together
+//!     release::Rollout::look  the next state: a value; guards first
+//!     change                  smaller: publish, then the latch, the journal, everybody is told
+//!                             larger: the journal, everybody is told, then publish
+//! ```
+//!
+//! The book of rollouts ([`control::releases::Releases`]) has one lock, which nobody holds while waiting for anything.
+//! Edits of the file come through it too: so there is one writer of the snapshot, and a shift waits for no edit.
+//!
 //! # Two crossings
 //!
 //! Between the request path and control there is one way down and one way up. Down: [`snapshot::Live`], one `ArcSwap`
-//! that only the controller writes; each worker looks at it through its own [`snapshot::Viewer`]. Up: the
+//! that only the book of rollouts writes; each worker looks at it through its own [`snapshot::Viewer`]. Up: the
 //! [`record::Ledger`], cells that only one worker each writes and that control adds up when somebody asks; beside it two
-//! bounded queues, of the access log and of [`record::Incident`]s, by which the judge of the rollouts wakes at once. Control, admin API and probes run on a thread of their own, logs on theirs.
+//! bounded queues, of the access log and of [`record::Incident`]s, by which the judge of the rollouts wakes at once.
+//! Control, admin API and probes run on a thread of their own; so do the judge, the journal, its latches, and logs.
 //!
 //! # What always holds
 //!
@@ -62,6 +78,7 @@
 //! - A snapshot never changes. Whoever holds one sees one revision from the first byte of a request to the last.
 //! - A worker is one thread; what it owns is `!Send` and shared with nobody: connections, pools, counters. The request
 //!   path takes no lock.
+//! - A weight is never larger than it was last announced, whatever ends the process; what was rolled back stays back.
 //! - A bad edit changes nothing, and says so in the log, the API and a metric.
 //! - Every exchange is counted exactly once, whatever becomes of it ([`record::Recorder`]).
 //! - Every queue, wait and retry has a bound with a name.
