@@ -158,6 +158,25 @@ fn a_lost_journal_leaves_nobody_on_a_candidate_until_somebody_says_so() {
 }
 
 #[test]
+fn a_lost_file_of_latches_is_told_and_the_journal_knows_enough() {
+    let planned = Planned::by(HALF);
+    let mut proxy = planned.start();
+    proxy.reaches("holding", 50.0);
+    proxy.obeys("rollback");
+    proxy.finish();
+    fs::write(proxy.state().join("latches"), b"garbage ".repeat(16 * 1024)).unwrap();
+    proxy.start_again();
+    proxy.logs(&["ERROR", "places for rollbacks cannot be read"]);
+    proxy.stays("rolled_back", 0.0);
+    proxy.obeys("retry");
+    proxy.reaches("holding", 50.0);
+    proxy.obeys("rollback");
+    proxy.kill();
+    proxy.start_again();
+    proxy.stays("rolled_back", 0.0);
+}
+
+#[test]
 fn an_emptied_state_directory_is_told_loudly() {
     let planned = Planned::by(HALF);
     let mut proxy = planned.start();
