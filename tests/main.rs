@@ -21,6 +21,8 @@ mod clients;
 mod commands;
 /// The letter of HTTP, and the attacks on it.
 mod conformance;
+/// The demo keeps what it promises.
+mod demo;
 /// Leaving without hurting anybody.
 mod drain;
 /// A candidate that is worse is found after a handful of users, and one that is not is left in peace.

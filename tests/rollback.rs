@@ -169,6 +169,11 @@ fn what_was_rolled_back_stays_back_until_somebody_says_retry() {
     assert_eq!(orders("rollback").status, 409, "it is back already");
     let again = orders("retry");
     assert_eq!(again.status, 200, "{}", again.text());
+    let told = again.json();
+    assert!(
+        told["attempt"] == 2 && told["phase"] != "rolled_back",
+        "the answer is what is true now: {told}"
+    );
     let again = reaches(&proxy, "app.everyone", "holding");
     assert_eq!(
         (again["weight"].as_f64(), again["attempt"].as_u64()),

@@ -157,6 +157,9 @@ impl<W: Write> Teller<W> {
         self.row("errors that users saw", number(|of| of.errors));
         self.row("requests that v2 failed", number(|of| of.failed));
         self.row("answered by v1 in v2's place", number(|of| of.in_its_place));
+        let note = "as its users and v2 saw it, not as the proxy says; weight 0: the last request that v2 got";
+        let note = self.paint(DIM, note);
+        self.say(format_args!("\n  {note}"));
     }
 
     fn row(&mut self, name: &str, values: impl Iterator<Item = String>) {
@@ -319,6 +322,7 @@ mod tests {
         let widths: Vec<_> = text
             .lines()
             .skip(3)
+            .take(6)
             .map(|line| line.chars().count())
             .collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{text}");

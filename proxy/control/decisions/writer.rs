@@ -99,14 +99,18 @@ impl Writer {
                 self.write(&line);
                 next = waiting.try_recv().ok();
             }
-            let flushed = self.file.as_mut().map_or(Ok(()), |(file, _)| file.flush());
-            self.tell(flushed);
+            if let Some((file, _)) = &mut self.file {
+                let flushed = file.flush();
+                self.tell(flushed);
+            }
         }
     }
 
     fn write(&mut self, line: &Line) {
-        let written = self.try_write(line);
-        self.tell(written);
+        // Only what has reached the file shows that it works again.
+        if let Err(error) = self.try_write(line) {
+            self.tell(Err(error));
+        }
     }
 
     fn try_write(&mut self, line: &Line) -> io::Result<()> {
