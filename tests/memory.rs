@@ -158,6 +158,25 @@ fn a_lost_journal_leaves_nobody_on_a_candidate_until_somebody_says_so() {
 }
 
 #[test]
+fn a_lost_file_of_latches_is_told_and_the_journal_knows_enough() {
+    let planned = Planned::by(HALF);
+    let mut proxy = planned.start();
+    proxy.reaches("holding", 50.0);
+    proxy.obeys("rollback");
+    proxy.finish();
+    fs::write(proxy.state().join("latches"), b"garbage ".repeat(16 * 1024)).unwrap();
+    proxy.start_again();
+    proxy.logs(&["ERROR", "places for rollbacks cannot be read"]);
+    proxy.stays("rolled_back", 0.0);
+    proxy.obeys("retry");
+    proxy.reaches("holding", 50.0);
+    proxy.obeys("rollback");
+    proxy.kill();
+    proxy.start_again();
+    proxy.stays("rolled_back", 0.0);
+}
+
+#[test]
 fn an_emptied_state_directory_is_told_loudly() {
     let planned = Planned::by(HALF);
     let mut proxy = planned.start();
@@ -284,6 +303,105 @@ fn an_unrelated_edit_keeps_stage_time_and_evidence() {
     proxy.finish();
     proxy.start_again();
     same(&proxy.rollout(), "a restart");
+}
+
+#[test]
+fn evidence_outlives_a_kill_and_what_was_nearly_enough_is_enough_soon() {
+    let planned = Planned::by(HALF);
+    let mut proxy = planned.start();
+    proxy.reaches("holding", 50.0);
+    planned.v2.turn(Mood::Fails(500));
+    let errors = |proxy: &Proxy| proxy.rollout()["guards"]["compare"]["errors"].clone();
+    let hit = |seen: &Value| seen["candidate_users"].as_u64().unwrap();
+    let mut asked = (0..).filter(|number| slot(&format!("user-{number}"), "shop-v2") < 50_000);
+    let fail = |proxy: &Proxy, number: i32| {
+        proxy.get("/", &[&format!("x-user-id: user-{number}")]);
+    };
+    for number in asked.by_ref().take(8) {
+        fail(&proxy, number);
+    }
+    until("they are heard", || hit(&errors(&proxy)) == 8);
+    let before = errors(&proxy);
+    // What came in is on the disk within a second.
+    std::thread::sleep(Duration::from_secs(1));
+    proxy.kill();
+    proxy.start_again();
+    let after = errors(&proxy);
+    assert_eq!(after, before);
+    let mut more = 0;
+    while proxy.rollout()["phase"] == "holding" {
+        more += 1;
+        assert!(more < 30, "{}", proxy.rollout());
+        fail(&proxy, asked.next().unwrap());
+    }
+    let seen = proxy.reaches("rolled_back", 0.0);
+    assert!(
+        hit(&seen["guards"]["compare"]["errors"]) >= 8 && more < 20,
+        "{more} more: {seen}"
+    );
+}
+
+#[test]
+fn whatever_somebody_orders_a_kill_takes_nothing_back() {
+    let planned = Planned::by(
+        "stages: [{ weight: 10%, hold: 10m }, { weight: 20%, hold: 10m }, { weight: 50%, hold: 10m }, { weight: 100% }], bake: 10m",
+    );
+    let mut proxy = planned.start();
+    let mut chance = fastrand::Rng::with_seed(11);
+    let (mut done, mut back) = (0, 0);
+    for kill in 0..25 {
+        let mut last = proxy.rollout();
+        let count = chance.usize(1..8);
+        let mut under_way = "";
+        for turn in 0..count {
+            let orders = [
+                "promote", "promote", "promote", "pause", "resume", "rollback", "retry",
+            ];
+            let order = orders[chance.usize(..orders.len())];
+            if turn + 1 == count && chance.bool() {
+                // The last one is not waited for.
+                let mut conn = crate::harness::Conn::open(proxy.admin());
+                conn.with_admin_host(proxy.admin()).send(format!(
+                    "POST /api/v1/rollouts/shop-v2/{order} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n",
+                    proxy.admin()
+                ));
+                under_way = order;
+                std::thread::sleep(Duration::from_micros(chance.u64(..20_000)));
+                break;
+            }
+            let answer = proxy.order(order);
+            if answer.status == 200 {
+                (last, done) = (answer.json(), done + 1);
+            } else {
+                assert_eq!(answer.status, 409, "{}", answer.text());
+            }
+        }
+        proxy.kill();
+        proxy.start_again();
+        let now = proxy.rollout();
+        let said = format!("kill {kill}, under way {under_way:?}: {last} was told, now {now}");
+        let weight = |seen: &Value| seen["weight"].as_f64().unwrap();
+        if weight(&now) > weight(&last) {
+            let told = proxy.told().pop().unwrap();
+            assert_eq!(told["to"], now["weight"], "{said}: {told}");
+        }
+        if last["phase"] == "rolled_back" && under_way != "retry" {
+            assert_eq!(now["phase"], "rolled_back", "{said}");
+            back += 1;
+        }
+        if last["phase"] == "paused" && under_way.is_empty() {
+            assert_eq!(
+                (&now["phase"], &now["weight"]),
+                (&last["phase"], &last["weight"]),
+                "{said}"
+            );
+        }
+        assert!(
+            weight(&now) >= weight(&last) || under_way == "rollback",
+            "a stage is lost: {said}"
+        );
+    }
+    assert!(done > 20 && back > 0, "{done} orders, {back} times back");
 }
 
 #[test]

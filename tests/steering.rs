@@ -148,6 +148,30 @@ fn what_cannot_be_done_is_refused_in_words() {
     is_problem(&promote, 409, "guarded split");
 }
 
+#[test]
+fn somebody_with_many_words_is_heard_and_cut_short() {
+    let planned = Planned::by(HALF);
+    let mut proxy = planned.start();
+    proxy.reaches("holding", 50.0);
+    let words = "why ".repeat(15_000);
+    let body = format!(r#"{{"reason":"{words}","by":"{words}"}}"#);
+    assert_eq!(body.len() / 1024, 117, "more than a body may have");
+    let target = "/api/v1/rollouts/shop-v2/rollback";
+    assert_eq!(proxy.ask("POST", target, &body).status, 413);
+    let body = format!(r#"{{"reason":"{}"}}"#, &words[..60_000]);
+    assert_eq!(proxy.ask("POST", target, &body).status, 200);
+    let last = proxy.told().pop().unwrap();
+    let reason = last["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("why why") && reason.len() < 2_000,
+        "{} bytes",
+        reason.len()
+    );
+    proxy.kill();
+    proxy.start_again();
+    proxy.stays("rolled_back", 0.0);
+}
+
 /// Listens to events; what is sent comes by [`Conn::reader`].
 fn listener(proxy: &Proxy) -> Conn {
     let mut conn = Conn::open(proxy.admin());

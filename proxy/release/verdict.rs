@@ -133,12 +133,11 @@ impl Reason {
         if words.is_empty() {
             return self;
         }
-        let end = words
-            .char_indices()
-            .nth(MAX_WORDS)
-            .map_or(words.len(), |(at, _)| at);
+        // They end up in logs and on terminals, in one line.
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let words: String = words.chars().take(MAX_WORDS).map(plain).collect();
         Self {
-            text: format!("{}: {}", self.text, &words[..end]).into(),
+            text: format!("{}: {words}", self.text).into(),
             ..self
         }
     }

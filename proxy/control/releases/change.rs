@@ -98,6 +98,7 @@ impl Shared {
             ),
         };
         for refused in [first.err(), second.err()].into_iter().flatten() {
+            running.notes.ask_for_snapshot();
             tracing::error!(
                 rollout = running.name,
                 "{}: the journal does not take it: {refused}",
@@ -236,6 +237,8 @@ impl Shared {
             }
         };
         if let Err(refused) = journal.write(write, Box::new(done)) {
+            // The evidence was not taken with it.
+            running.notes.ask_for_snapshot();
             self.not_grown(&mut book, at, &refused.to_string());
         }
     }

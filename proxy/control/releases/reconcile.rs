@@ -279,7 +279,13 @@ impl Shared {
                  at every rollout that is not rolled back, whether it should be"
             );
         }
-        if let Some(why) = &book.recalled.unreadable {
+        // Once: later it may not be true any more, and who comes into the file later says it for himself.
+        if let Some(why) = book
+            .recalled
+            .unreadable
+            .as_ref()
+            .filter(|_| book.recalled.first)
+        {
             tracing::error!(
                 "the journal cannot be read ({why}): rollouts stay where nobody is on the candidate until somebody resumes them"
             );

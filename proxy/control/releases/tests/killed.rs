@@ -78,11 +78,16 @@ fn act() {
         .with_writer(|| Log)
         .init();
     let dir = Path::new(&dir);
-    let world = World::open(dir, files(0), steps);
+    let boots = what.strip_prefix("boot-");
+    let number = boots.map_or(0, |number| number.parse().expect("a file"));
+    let world = World::open(dir, files(number), steps);
     match what {
         "way" => way(world),
         "full" => full(&world, dir, &armed),
-        other => panic!("no such act: {other}"),
+        _ => {
+            world.settle();
+            world.close();
+        }
     }
     say("to the end");
     std::process::exit(0);
@@ -267,10 +272,19 @@ impl Announced {
             if let Some(number) = line.strip_prefix("file ") {
                 known.file = number.parse().unwrap();
             }
+            // `shop-v2: goes on where it stood: holding at 25 %; …`
+            if let Some(stands) = line.strip_prefix("shop-v2: goes on where it stood: ") {
+                let (phase, rest) = stands.split_once(" at ").unwrap();
+                let weight = rest.split_once('%').unwrap().0.trim();
+                known.weight = weight.parse().unwrap();
+                known.phase = phase.replace('_', " ");
+                known.since.clear();
+                continue;
+            }
             let announced = line
                 .strip_prefix("shop-v2: ")
                 .and_then(|line| line.rsplit_once("; weight "));
-            let Some((_, movement)) = announced.filter(|_| !line.contains("goes on where")) else {
+            let Some((_, movement)) = announced else {
                 known.since.push(line.clone());
                 continue;
             };
@@ -347,11 +361,22 @@ impl Announced {
     }
 }
 
+/// What a start said, after what was said before. That it came to its end is not the end of the way.
+fn lines_of_boot(lines: &mut Vec<String>, boot: &[String]) {
+    lines.extend(boot.iter().filter(|line| *line != "to the end").cloned());
+}
+
 /// Kills at every step of which the number leaves this rest.
 fn kill_at_every_step(act: &str, rest: usize, of: usize, least: usize) {
     for number in (1..STEPS_MOST).filter(|number| number % of == rest) {
         let dir = light_dir();
-        let lines = run(dir.path(), &format!("{act} {number}"));
+        let mut lines = run(dir.path(), &format!("{act} {number}"));
+        let announced = Announced::by(&lines);
+        // The start after it is killed as well, each time at another step.
+        if number % 3 == 0 {
+            let boot = format!("boot-{} {}", announced.file, number % 29 + 1);
+            lines_of_boot(&mut lines, &run(dir.path(), &boot));
+        }
         Announced::by(&lines).holds_in(dir.path(), &format!("step {number}"));
         if lines.iter().any(|line| line == "to the end") {
             assert!(number > least, "every step is told: {number}");
