@@ -50,9 +50,13 @@ impl Rollout {
         if let Some(alarm) = look.alarm
             && plan.on_regression == OnRegression::Pause
         {
-            return Err(format!(
-                "a guard fires: {alarm}; roll it back, or wait until it is silent"
-            ));
+            // What a comparison has found stays found: to wait would help nobody.
+            let way_out = if matches!(alarm.cause, Cause::Compare(_) | Cause::Absolute) {
+                "that stays found: roll it back, or say `on_regression: alert` in the file to go on nevertheless"
+            } else {
+                "roll it back, or wait until it is silent"
+            };
+            return Err(format!("a guard fires: {alarm}; {way_out}"));
         }
         self.paused_from = None;
         if self.is_out_of_patience(plan) {
