@@ -241,3 +241,32 @@ fn every_failure_of_the_candidate_is_written_down_and_can_be_recomputed() {
         String::from_utf8_lossy(&replayed.stdout)
     );
 }
+
+#[test]
+fn a_guard_comes_to_a_split_in_use_and_leaves_it_without_moving_anybody() {
+    let (_v1, v2, site) = guarded("{ compare: false }");
+    let plain = site
+        .clone()
+        .rules("[{ name: everyone, split: { by: user, weights: { v2: 20%, v1: 80% } } }]");
+    let proxy = Proxy::start(&plain);
+    let load = Steady::new(400, 8).start(proxy.address("in"));
+    load.reaches(100);
+    for _ in 0..3 {
+        proxy.edit(&site);
+        let seen = reaches(&proxy, "app.everyone", "holding");
+        assert_eq!(seen["weight"], 20.0, "{seen}");
+        load.reaches(100);
+        proxy.edit(&plain);
+        load.reaches(100);
+    }
+    let records = load.finish();
+    assert_eq!(records.errors(), 0);
+    let (on_v1, on_v2) = (records.users_of("v1"), records.users_of("v2"));
+    let moved: Vec<_> = on_v1.intersection(&on_v2).collect();
+    assert!(
+        moved.is_empty(),
+        "{} users met both versions: {moved:?}",
+        moved.len()
+    );
+    assert!(v2.answered().well > 50);
+}

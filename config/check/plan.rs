@@ -15,7 +15,7 @@ use crate::source::At;
 use crate::units::{Share, show_duration};
 
 /// Written ones and guarded splits together: each has counters on every worker.
-const MOST_ROLLOUTS: usize = 10_000;
+const MOST_ROLLOUTS: usize = 7_000;
 const MOST_STAGES: usize = 100;
 /// More requests are no number that anybody waits for.
 pub(super) const MOST_REQUESTS: u64 = 1_000_000_000;

@@ -247,6 +247,12 @@ impl Shared {
     fn grown(&self, name: &str, ticket: u64, error: Option<String>) {
         let mut book = self.book();
         let book = &mut *book;
+        if error.is_none()
+            && let Some((at, _)) = wanted(book, name, ticket)
+        {
+            // What has come since the last look belongs to the stage before, and a guard may be due.
+            self.look_at(book, at, Duration::ZERO);
+        }
         let Some((at, written)) = wanted(book, name, ticket) else {
             return;
         };
@@ -323,13 +329,11 @@ impl Shared {
         match shown.phase() {
             Phase::RolledBack => {
                 tracing::warn!(rollout = name, "{line}");
-                if was != Phase::RolledBack {
-                    let cause = shown
-                        .reason()
-                        .cause
-                        .as_ref()
-                        .map_or("operator", |cause| cause.as_str());
-                    self.metrics.rolled_back(&name, cause);
+                // A start that finds a latch has no cause of its own: that one was counted when it happened.
+                if was != Phase::RolledBack
+                    && let Some(cause) = &shown.reason().cause
+                {
+                    self.metrics.rolled_back(&name, cause.as_str());
                 }
                 history.alert(&name, &line);
             }
@@ -415,7 +419,11 @@ fn write(running: &mut Running, state: &Rollout, entry: Entry, if_failed: IfFail
     running.notes.taken();
     Write {
         states: vec![(running.name.clone(), state)],
-        evidence: vec![(running.name.clone(), memory::snapshot(running))],
+        // Where it is too much, the state must not wait for it.
+        evidence: memory::snapshot(running)
+            .map(|evidence| (running.name.clone(), evidence))
+            .into_iter()
+            .collect(),
         history: vec![entry],
         if_failed,
     }

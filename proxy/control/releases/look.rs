@@ -179,6 +179,7 @@ impl Shared {
         let moment = now();
         let endpoints = self.endpoints(plan);
         let running = &mut book.running[at];
+        running.most = running.most.max(running.state.weight());
         running.read_into(&self.ledger, moment);
         running.read_times(&self.ledger, moment);
         running.read_users(&self.ledger, moment);

@@ -52,7 +52,8 @@ pub(super) struct Snapshot {
     terms: Terms,
     evidence: Option<Evidence>,
     pushed: Vec<(String, Comparison)>,
-    cohorts: Vec<Comparison>,
+    cohorts: Vec<(String, Comparison)>,
+    apart: usize,
 }
 
 /// What is to be written down.
@@ -127,38 +128,37 @@ impl Terms {
     /// The terms of a rollout's attempt.
     pub(super) fn of(plan: &config::Rollout, service: &config::Service, attempt: u32) -> Self {
         let name = |version: usize| service.versions[version].name.clone();
-        let pushed: Vec<&str> = plan
-            .guard
-            .metrics
-            .iter()
-            .map(|metric| metric.name.as_str())
-            .collect();
-        let cohorts: Vec<&str> = plan
-            .cohorts
-            .iter()
-            .map(|cohort| cohort.name.as_str())
-            .collect();
         Self {
             attempt,
             stable: name(service.stable),
             candidate: name(plan.candidate),
             rules: format!(
-                "{:?} {:?} {} {pushed:?} {cohorts:?}",
-                plan.guard.failures, plan.guard.compare, plan.shares_salt
+                "{:?} {:?} {:?} {}",
+                plan.by, plan.guard.failures, plan.guard.compare, plan.shares_salt
             ),
         }
     }
 }
 
-/// The bytes of a snapshot.
-pub(super) fn snapshot(running: &Running) -> Vec<u8> {
+/// The bytes of a snapshot; `None` where the journal would not take so many.
+pub(super) fn snapshot(running: &Running) -> Option<Vec<u8>> {
     let snapshot = Snapshot {
         terms: running.terms.clone(),
         evidence: running.evidence.clone(),
         pushed: running.pushed.clone(),
         cohorts: running.cohorts.clone(),
+        apart: running.apart,
     };
-    serde_json::to_vec(&snapshot).unwrap_or_default()
+    let bytes = serde_json::to_vec(&snapshot).unwrap_or_default();
+    (bytes.len() <= journal::VALUE_BYTES).then_some(bytes)
+}
+
+/// Says that the evidence of a rollout is not written down.
+pub(super) fn tell_too_much(rollout: &str) {
+    tracing::warn!(
+        rollout,
+        "{rollout}: so many users have failed that its evidence has no room in the journal: after a restart it begins a new epoch"
+    );
 }
 
 /// Gives a rollout the evidence that was written down, where it is about the same. `false` where it is not: the rollout goes
@@ -178,6 +178,7 @@ pub(super) fn restore(running: &mut Running, kept: &journal::Evidence) -> bool {
     running.evidence = snapshot.evidence;
     running.pushed = snapshot.pushed;
     running.cohorts = snapshot.cohorts;
+    running.apart = snapshot.apart;
     running.notes = Notes::default();
     for note in &kept.events {
         let Ok(note) = serde_json::from_slice(note) else {
@@ -217,7 +218,7 @@ pub(super) fn apply(running: &mut Running, note: &Note) {
             }
         }
         Note::Cohort(at, event) => {
-            if let Some(comparison) = running.cohorts.get_mut(*at) {
+            if let Some((_, comparison)) = running.cohorts.get_mut(*at) {
                 comparison.event(event);
             }
         }

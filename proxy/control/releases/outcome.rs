@@ -1,5 +1,8 @@
 //! Business outcomes: what somebody else saw of a user, brought to the comparison as a failure is.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::Deserialize;
 use tidegate_config::{self as config, Share};
 
@@ -72,9 +75,13 @@ impl Releases {
             .iter()
             .map(|one| find(&book, one))
             .collect::<Result<_, _>>()?;
+        let mut about = BTreeSet::new();
         for (observation, (at, who)) in observations.iter().zip(found) {
             take(&mut book, at, observation, who);
-            shared.look_at(&mut book, at, std::time::Duration::ZERO);
+            about.insert(at);
+        }
+        for at in about {
+            shared.look_at(&mut book, at, Duration::ZERO);
         }
         Ok(())
     }
@@ -142,7 +149,11 @@ fn take(book: &mut Book, at: usize, observation: &Observation, who: Who) {
     ) {
         return; // it came late
     }
-    let candidate = running.state.weight();
+    let candidate = match who {
+        Who::User(_) => running.state.weight(),
+        // Nobody knows when it was routed. A weight that is too large is always on the safe side.
+        Who::Version(_) => running.most.max(running.state.weight()),
+    };
     let stable = Share::from_parts(Share::FULL.parts() - candidate.parts()).unwrap_or_default();
     let (unit, arm) = match who {
         Who::User(unit) => {

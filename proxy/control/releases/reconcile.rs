@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Map;
-use tidegate_config as config;
+use tidegate_config::{self as config, Action, Plan, Service, Share, Split, Target};
 
 use super::book::{Actor, Book, Shared, now};
 use super::memory::{self, Terms};
 use super::recalled::Known;
 use super::running::Running;
-use crate::control::journal::{Entry, IfFailed, Latch, Write};
+use crate::control::journal::{Entry, IfFailed, Latch, Write, WriteError};
 use crate::release::{Key, Phase, Rollout};
 use crate::snapshot::Snapshot;
 
@@ -48,7 +48,10 @@ impl Shared {
                     let was = old_config.rollouts.iter().find(|old| old.name == plan.name);
                     self.edit(running, was, plan, &config, moment)
                 }
-                None => self.begin(book, plan, &config, moment),
+                None => {
+                    let before = weight_before(&old_config, &config, plan);
+                    self.begin(book, plan, &config, before, moment)
+                }
             };
             book.running.push(running);
             changed.extend(before.map(|change| (at, change)));
@@ -60,7 +63,16 @@ impl Shared {
         self.live
             .publish(snapshot.with_rollouts(book.in_force.clone()));
         for running in old.into_values() {
-            self.part(book, running, moment);
+            let was = old_config
+                .rollouts
+                .iter()
+                .find(|old| old.name == running.name);
+            let unguarded = was.is_some_and(|was| is_plain_split(&config, &old_config, was));
+            if unguarded && running.state.is_live() {
+                self.let_go(book, &running);
+            } else {
+                self.part(book, running, moment);
+            }
         }
         if std::mem::take(&mut book.recalled.first) {
             self.part_unseen(book, moment);
@@ -92,6 +104,8 @@ impl Shared {
         if terms != running.terms {
             running.read_into(&self.ledger, moment);
             running.begin_evidence(plan, terms, moment);
+        } else {
+            running.fit_apart(plan, moment);
         }
         let before = std::mem::replace(&mut running.state, next);
         let stands = running.state.stands_as(&before);
@@ -114,6 +128,7 @@ impl Shared {
         book: &mut Book,
         plan: &config::Rollout,
         config: &config::Config,
+        before: Share,
         moment: Duration,
     ) -> (Running, Option<Change>) {
         let key = key(plan, config);
@@ -122,10 +137,13 @@ impl Shared {
         let Known { was, state } = known.unwrap_or_else(|| {
             let fresh = Rollout::new(key, moment);
             Known {
-                was: fresh.clone(),
-                state: fresh,
+                state: fresh.taken_over(before, moment),
+                was: fresh,
             }
         });
+        if !is_known && before > Share::ZERO {
+            self.keep_place(&plan.name, &key);
+        }
         let actor = if state.stands_as(&was) {
             Actor::file()
         } else {
@@ -148,21 +166,53 @@ impl Shared {
         let pace = self.ledger.slow_bound(id);
         let mut running = Running::new(plan, id, pace, state, counts, terms, moment);
         let remembered = book.recalled.evidence.remove(&plan.name);
-        if !remembered.is_some_and(|evidence| memory::restore(&mut running, &evidence))
-            && is_known
-            && running.state.started().is_some()
-            && let Some(evidence) = &mut running.evidence
-        {
-            // Who failed before is not known any more.
-            evidence.units_lost(moment);
+        if remembered.is_some_and(|evidence| memory::restore(&mut running, &evidence)) {
+            running.fit_apart(plan, moment);
+        } else if is_known && running.state.started().is_some() {
+            running.units_lost(moment);
         }
         // What the journal does not know yet is written and told as any other change.
-        let change = (is_known && !running.state.stands_as(&was)).then_some(Change {
+        let change = (!running.state.stands_as(&was)).then_some(Change {
             before: was,
             called_off: None,
             actor,
         });
         (running, change)
+    }
+
+    /// A split whose guard was taken away: the file decides on its weight from now on, and there is nothing to remember.
+    fn let_go(&self, book: &mut Book, running: &Running) {
+        let name = &running.name;
+        tracing::warn!(
+            rollout = name,
+            "{name}: its guard was taken away; the file alone decides on its weight"
+        );
+        book.history.alert(name, "its guard was taken away");
+        if let Some(journal) = &self.journal {
+            // Where the journal is closed the process is on its way out.
+            let _ = journal.forget(name);
+        }
+    }
+
+    /// Somebody is on the candidate already: the place for its latch is made at once.
+    fn keep_place(&self, name: &str, key: &Key) {
+        let told = name.to_owned();
+        let done = move |result: Result<(), WriteError>| {
+            if let Err(error) = result {
+                tracing::error!(
+                    rollout = told,
+                    "{told}: a rollback has no place on the disk yet: {error}"
+                );
+            }
+        };
+        if let Some(journal) = &self.journal
+            && let Err(refused) = journal.reserve(name, &key.to_string(), Box::new(done))
+        {
+            tracing::error!(
+                rollout = name,
+                "{name}: a rollback has no place on the disk yet: {refused}"
+            );
+        }
     }
 
     /// A rollout that has left the file: nobody is on its candidate any more. It is remembered, so that it does not begin
@@ -291,6 +341,54 @@ impl Shared {
             );
         }
     }
+}
+
+/// The plain split of this rule, and the service it is about.
+fn plain_split<'c>(config: &'c config::Config, rollout: &str) -> Option<(&'c Split, &'c Service)> {
+    config.routes.iter().find_map(|route| {
+        let rule = rollout
+            .strip_prefix(route.name.as_str())?
+            .strip_prefix('.')?;
+        let Action::Forward(forward) = &route.action else {
+            return None;
+        };
+        let rule = forward.rules.iter().find(|known| known.name == rule)?;
+        match &rule.target {
+            Target::Split(split) => Some((split, &config.services[forward.service])),
+            Target::To(_) | Target::Rollout(_) => None,
+        }
+    })
+}
+
+/// The weight that the candidate of a guarded split had before the edit that guards it: with the same users in the same
+/// slots. Nothing where the split was another one.
+fn weight_before(old: &config::Config, new: &config::Config, plan: &config::Rollout) -> Share {
+    let (Plan::Split(wanted), Some((split, service))) = (&plan.plan, plain_split(old, &plan.name))
+    else {
+        return Share::ZERO;
+    };
+    let now = &new.services[plan.service];
+    let name = |version: usize| service.versions[version].name.as_str();
+    let candidate = &now.versions[plan.candidate].name;
+    let same = service.name == now.name
+        && name(service.stable) == now.versions[now.stable].name
+        && (&split.by, &split.salt) == (&plan.by, &plan.salt);
+    // The slots of the only one besides stable begin at 0, as a candidate's do.
+    let mut others = (0..split.weights.len())
+        .filter(|version| *version != service.stable && split.weights[*version] > Share::ZERO);
+    match (others.next(), others.next()) {
+        (Some(only), None) if same && name(only) == candidate && service.versions.len() <= 2 => {
+            split.weights[only].min(*wanted)
+        }
+        _ => Share::ZERO,
+    }
+}
+
+/// Whether a guarded split is a plain one now: its guard was taken away, and the file decides.
+fn is_plain_split(new: &config::Config, old: &config::Config, was: &config::Rollout) -> bool {
+    matches!(was.plan, Plan::Split(_))
+        && plain_split(new, &was.name)
+            .is_some_and(|(_, service)| service.name == old.services[was.service].name)
 }
 
 /// What a rollout is remembered by.

@@ -39,8 +39,12 @@ pub(super) struct Running {
     pub evidence: Option<Evidence>,
     /// Outcomes that are told from outside, by the metric's name.
     pub pushed: Vec<(String, Comparison)>,
-    /// Cohorts, in the order of the file.
-    pub cohorts: Vec<Comparison>,
+    /// Cohorts by name, in the order of the file.
+    pub cohorts: Vec<(String, Comparison)>,
+    /// Comparisons beside the main one that this attempt has had so far.
+    pub apart: usize,
+    /// The largest weight that this process has seen of it: what is told late may be about that.
+    pub most: Share,
     /// The limits that the operator wrote.
     pub thresholds: Thresholds,
     /// Which time is slow, for the workers.
@@ -180,6 +184,8 @@ impl Running {
             evidence: None,
             pushed: Vec::new(),
             cohorts: Vec::new(),
+            apart: 0,
+            most: Share::ZERO,
             thresholds: Thresholds::new(&plan.guard),
             pace,
             begun: read,
@@ -206,22 +212,10 @@ impl Running {
         self.evidence = compare.map(|compare| {
             Evidence::new(Budget::new(compare.false_rollback), compare.min_excess, now)
         });
-        // Comparisons beside the main one share the part of α that is kept for cohorts.
-        let parts = plan.cohorts.len() + pushed(plan).count();
-        let apart = |compare: Compare| {
-            let alpha = Budget::new(compare.false_rollback).cohort(parts);
-            // How many requests a cohort has nobody counts, and outcomes may be told only where they are bad: so no least
-            // difference is asked for. That makes a rollback no more probable than α allows.
-            Comparison::new(alpha, Share::ZERO, now)
-        };
-        self.pushed = pushed(plan)
-            .filter_map(|name| Some((name.to_owned(), apart(compare?))))
-            .collect();
-        self.cohorts = plan
-            .cohorts
-            .iter()
-            .filter_map(|_| compare.map(apart))
-            .collect();
+        self.pushed.clear();
+        self.cohorts.clear();
+        self.apart = 0;
+        self.fit_apart(plan, now);
         self.thresholds = Thresholds::new(&plan.guard);
         self.pace.set(None);
         self.begun = self.read;
@@ -229,6 +223,46 @@ impl Running {
         self.slow = [0; 2];
         self.notes = Notes::begun_anew();
         self.alarmed = None;
+    }
+
+    /// Has one comparison for each metric that is told from outside and for each cohort of the plan. Those that are there
+    /// already stay: an edit of their list is no reason to forget what was seen.
+    pub(super) fn fit_apart(&mut self, plan: &config::Rollout, now: Duration) {
+        let Some(compare) = compared(plan) else {
+            self.pushed.clear();
+            self.cohorts.clear();
+            return;
+        };
+        let made = &mut self.apart;
+        let mut fit = |known: &mut Vec<(String, Comparison)>, names: Vec<String>| {
+            let fitted = names.into_iter().map(|name| {
+                if let Some(at) = known.iter().position(|(known, _)| *known == name) {
+                    return known.swap_remove(at);
+                }
+                *made += 1;
+                // The k-th of an attempt has 1/(k(k+1)) of what is kept for all of them: however many come, that is enough.
+                let part = made.saturating_mul(*made + 1);
+                let alpha = Budget::new(compare.false_rollback).cohort(part);
+                // How many requests a cohort has nobody counts, and outcomes may be told only where they are bad: so no
+                // least difference is asked for. That makes a rollback no more probable than α allows.
+                (name, Comparison::new(alpha, Share::ZERO, now))
+            });
+            *known = fitted.collect();
+        };
+        fit(&mut self.pushed, pushed(plan).map(str::to_owned).collect());
+        let cohorts = plan.cohorts.iter().map(|cohort| cohort.name.clone());
+        fit(&mut self.cohorts, cohorts.collect());
+        self.notes.ask_for_snapshot();
+    }
+
+    /// Who failed before is not known any more: every comparison begins a new epoch.
+    pub(super) fn units_lost(&mut self, now: Duration) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.units_lost(now);
+        }
+        for (_, comparison) in self.pushed.iter_mut().chain(&mut self.cohorts) {
+            comparison.units_lost(now);
+        }
     }
 
     /// The plan is another one, the evidence the same.

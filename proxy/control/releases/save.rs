@@ -62,7 +62,10 @@ fn note(journal: &Journal, running: &mut Running) {
     }
     match running.notes.turn() {
         Written::Snapshot => {
-            if let Err(refused) = journal.snapshot(&running.name, memory::snapshot(running)) {
+            let Some(evidence) = memory::snapshot(running) else {
+                return memory::tell_too_much(&running.name);
+            };
+            if let Err(refused) = journal.snapshot(&running.name, evidence) {
                 tracing::warn!(
                     rollout = running.name,
                     "the evidence is not written down: {refused}"

@@ -75,7 +75,7 @@ fn hold(state: &Rollout, plan: &config::Rollout) -> Value {
     };
     let whole = |time: Duration| show_duration(Duration::from_secs(time.as_secs()));
     if state.phase() == Phase::Baking {
-        return json!({ "held": whole(state.baked()), "of": show_duration(stages.bake), "requests": state.requests(), "min_requests": 0, "max_hold": null });
+        return json!({ "held": whole(state.baked()), "of": show_duration(stages.bake), "requests": state.requests(), "min_requests": stages.stages.last().map_or(1, |last| last.min_requests.max(1)), "max_hold": null });
     }
     let Some(stage) = state
         .stage()
@@ -134,7 +134,7 @@ fn guards(shared: &Shared, running: &Running, plan: &config::Rollout) -> Value {
             })
         }),
         "compare_off": compare_off(plan),
-        "cohorts": plan.cohorts.iter().zip(&running.cohorts).map(|(cohort, of)| json!({ "name": cohort.name, "errors": comparison(of) })).collect::<Vec<_>>(),
+        "cohorts": plan.cohorts.iter().zip(&running.cohorts).map(|(cohort, of)| json!({ "name": cohort.name, "errors": comparison(&of.1) })).collect::<Vec<_>>(),
         "metrics": metrics(shared, running, plan),
     })
 }

@@ -32,9 +32,10 @@ impl Running {
             .or_else(|| self.worse_outcome())
             .or_else(|| self.bad_metric(plan, queries, &mut silent))
             .or_else(|| self.worse_in_a_cohort(plan));
-        let concern = match alarm {
-            Some(_) => None,
-            None => self.suspicion().or(silent),
+        // What speaks against a cohort says nothing about the rest: what stands against growth stands still.
+        let concern = match &alarm {
+            Some(verdict) if verdict.cohort.is_none() => None,
+            _ => self.suspicion().or(silent),
         };
         Ward { alarm, concern }
     }
@@ -109,7 +110,7 @@ impl Running {
         let standing = (0..)
             .zip(&self.cohorts)
             .filter(|(at, _)| self.state.cohorts_back() & 1 << at == 0);
-        standing.into_iter().find_map(|(at, comparison)| {
+        standing.into_iter().find_map(|(at, (_, comparison))| {
             let Finding::Worse(reading) = comparison.finding() else {
                 return None;
             };

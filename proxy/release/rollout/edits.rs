@@ -54,6 +54,20 @@ impl Rollout {
         next
     }
 
+    /// A split that had this weight before it was guarded: its users stay where they are.
+    #[must_use]
+    pub fn taken_over(&self, weight: Share, now: Duration) -> Self {
+        let mut next = self.clone();
+        if weight > Share::ZERO {
+            next.weight = weight;
+            next.stage = 1;
+            next.started = Some(now);
+            let text = format!("guarded from now on at {weight}, which the split had before");
+            next.stay(Phase::Holding, text, now);
+        }
+        next
+    }
+
     /// Cohorts that are back stay back under their names, wherever these stand in the file now.
     fn regroup(&mut self, plan: &plan::Rollout) {
         let names = || plan.cohorts.iter().map(|cohort| &cohort.name);
