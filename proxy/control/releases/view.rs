@@ -32,6 +32,7 @@ pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
         shown
     };
     let since = running.read.since(&running.begun);
+    let users = users(shared, running);
     let counts = |of: ArmCounts| json!({ "requests": of.requests, "failures": of.failures });
     json!({
         "name": running.name,
@@ -57,9 +58,9 @@ pub(super) fn rollout(shared: &Shared, book: &Book, at: usize) -> Value {
             "name": cohort.name,
             "back": state.cohorts_back() & 1 << bit != 0,
         })).collect::<Vec<_>>(),
-        "users": users(shared, running),
+        "users": { "since": moment(running.users.since), "candidate": users[1], "stable": users[0] },
         "guards": guards(shared, running, plan),
-        "warnings": warnings(shared, running, plan),
+        "warnings": warnings(shared, running, plan, users.iter().sum()),
         "forced": forced(&book.config, plan),
     })
 }
@@ -194,22 +195,16 @@ fn metrics(shared: &Shared, running: &Running, plan: &config::Rollout) -> Vec<Va
     plan.guard.metrics.iter().map(told).collect()
 }
 
-/// About how many users the open window has seen, by side; a candidate that makes its users ask more often shows here.
-fn users(shared: &Shared, running: &Running) -> Value {
-    let active = |arm| {
-        shared
-            .ledger
-            .rollout_units(running.id, arm, running.users.number)
-    };
-    json!({
-        "since": moment(running.users.since),
-        "candidate": active(Arm::Candidate),
-        "stable": active(Arm::Stable),
+/// About how many users the open window has seen, stable's first; a candidate that makes its users ask more often shows here.
+fn users(shared: &Shared, running: &Running) -> [u64; 2] {
+    [Arm::Stable, Arm::Candidate].map(|arm| {
+        let window = running.users.number;
+        shared.ledger.rollout_units(running.id, arm, window)
     })
 }
 
 /// What stands between this rollout and a judgement.
-fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout) -> Vec<String> {
+fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout, users: u64) -> Vec<String> {
     let mut warnings = Vec::new();
     let weight = running.state.weight();
     let is_compared = running.evidence.is_some() && running.state.is_live();
@@ -219,13 +214,7 @@ fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout) -> Vec<S
         && watched >= ENOUGH_TO_COUNT
         && let Some(needed) = users_needed(weight)
     {
-        let active = |arm| {
-            shared
-                .ledger
-                .rollout_units(running.id, arm, running.users.number)
-        };
-        let all = active(Arm::Candidate) + active(Arm::Stable);
-        if all < needed {
+        if users < needed {
             let way_out = match plan.by {
                 config::SplitBy::Random => "a larger weight sees more",
                 _ => {
@@ -233,7 +222,7 @@ fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout) -> Vec<S
                 }
             };
             warnings.push(format!(
-                "about {all} users in {}: at {weight} the comparison needs about {needed} to see anything, and thresholds watch alone; {way_out}",
+                "about {users} users in {}: at {weight} the comparison needs about {needed} to see anything, and thresholds watch alone; {way_out}",
                 show_duration(Duration::from_secs(watched.as_secs()))
             ));
         }
