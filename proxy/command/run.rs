@@ -139,6 +139,9 @@ fn raise_file_limit() {
 
 fn listen_for_signals() -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, signals) = mpsc::channel(SIGNALS_WAITING);
+    // A file that may not grow any more is an error of that write, told where it happens; it must not end the process.
+    let mut too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+    tokio::spawn(async move { while too_large.recv().await.is_some() {} });
     for (kind, meaning) in [
         (SignalKind::terminate(), Signal::Leave),
         (SignalKind::interrupt(), Signal::Leave),

@@ -205,7 +205,9 @@ impl<D: Doors> Controller<D> {
         });
         self.metrics.rejected();
         let file = self.standing.file();
-        self.releases.tell_edit(file_state(&file, &self.standing));
+        let mut told = file_state(&file, &self.standing);
+        told["message"] = format!("refused: {errors} problems; nothing has changed").into();
+        self.releases.tell_edit(told);
     }
 
     /// Does all that can fail, and changes nothing.
@@ -347,7 +349,7 @@ impl<D: Doors> Controller<D> {
             problems,
         });
         let mut told = file_state(&self.standing.file(), &self.standing);
-        told["changes"] = changes.to_string().into();
+        told["message"] = changes.to_string().into();
         self.releases.tell_edit(told);
     }
 }

@@ -40,7 +40,8 @@ fn encoded(text: &str) -> String {
 pub(super) fn number(status: StatusCode, body: &[u8]) -> Result<f64, String> {
     let answer: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     match answer["status"].as_str() {
-        Some("success") => in_result(&answer["data"]),
+        // What stands beside a 503 is no value, whatever it says of itself.
+        Some("success") if status.is_success() => in_result(&answer["data"]),
         Some("error") => Err(format!(
             "prometheus says {}: {}",
             shown(&answer["errorType"]),

@@ -13,7 +13,7 @@ use crate::control::decisions::{Line, Record, Unit};
 use crate::control::gates::{self, Due};
 use crate::control::prometheus::Watched;
 use crate::record::{Arm, Incident};
-use crate::release::{Answer, Forbidden, Look, Order, Phase};
+use crate::release::{Answer, Cause, Forbidden, Look, Order, Phase, Rollout};
 
 /// How the candidate's endpoints are.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,13 @@ impl Seen {
             endpoints: self.endpoints,
         }
     }
+}
+
+/// Whether it is paused by something that is never taken back.
+fn is_found_for_good(state: &Rollout) -> bool {
+    let cause = state.reason().cause.as_ref();
+    state.phase() == Phase::Paused
+        && cause.is_some_and(|cause| matches!(cause, Cause::Compare(_) | Cause::Absolute))
 }
 
 impl Shared {
@@ -145,6 +152,13 @@ impl Shared {
         self.look_at(book, at, Duration::ZERO);
         let config = Arc::clone(&book.config);
         let plan = &config.rollouts[at];
+        let state = &book.running[at].state;
+        if order == Order::Resume && is_found_for_good(state) {
+            // What a comparison has found stays found. Somebody has looked at it and goes on all the same: from here on it is
+            // looked at anew.
+            let attempt = state.attempt();
+            self.begin_attempt(book, at, &config, attempt);
+        }
         let seen = self.see(book, at, plan, Duration::ZERO);
         let before = book.running[at].state.attempt();
         let next = book.running[at].state.obey(plan, order, &seen.look())?;
@@ -302,7 +316,7 @@ impl Shared {
     }
 
     /// A guard that fires and does not move the weight is told once.
-    fn tell_alarm(&self, book: &mut Book, at: usize, seen: &Seen, next: &crate::release::Rollout) {
+    fn tell_alarm(&self, book: &mut Book, at: usize, seen: &Seen, next: &Rollout) {
         let running = &mut book.running[at];
         let stays = seen
             .ward

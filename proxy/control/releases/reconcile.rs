@@ -71,6 +71,12 @@ impl Shared {
             if unguarded && running.state.is_live() {
                 self.let_go(book, &running);
             } else {
+                if unguarded {
+                    let name = &running.name;
+                    let line = "its guard was taken away although it is rolled back: the file alone decides, and sends users to the candidate again";
+                    tracing::warn!(rollout = name, "{name}: {line}");
+                    book.history.alert(name, line);
+                }
                 self.part(book, running, moment);
             }
         }

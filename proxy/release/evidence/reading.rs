@@ -76,7 +76,7 @@ impl fmt::Display for Reading {
         let (candidate, stable) = (self.counts.candidate, self.counts.stable);
         write!(
             f,
-            "{} users were hit on the candidate and {} on stable (candidate {} of {} requests, stable {} of {}); evidence {:.0} \
+            "{} users were hit on the candidate and {} on stable (candidate {} of {} requests, stable {} of {}); evidence {} \
              (acts at {:.0})",
             self.candidate_units,
             self.stable_units,
@@ -84,8 +84,21 @@ impl fmt::Display for Reading {
             candidate.requests,
             stable.bad,
             stable.requests,
-            self.evidence,
+            Size(self.evidence),
             self.threshold,
         )
+    }
+}
+
+/// Evidence as people read it: whole, or by its magnitude where that is all there is to see.
+struct Size(f64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1e9 {
+            write!(f, "{:.0}", self.0)
+        } else {
+            write!(f, "{:.0e}", self.0)
+        }
     }
 }

@@ -82,7 +82,7 @@ fn shut(stages: &Stages, next: usize, answer: &Answer) -> Option<String> {
     let first = gates.next()?;
     match answer {
         Answer::Go { stage } if *stage == next => None,
-        Answer::Wait { stage, why } if *stage == next => Some(why.clone()),
+        Answer::Wait { stage, why } if *stage == next => Some(format!("a yes ({why})")),
         _ => Some(format!("an answer of gate {:?}", first.name)),
     }
 }

@@ -9,6 +9,9 @@ use crate::release::order::{Forbidden, Order};
 use crate::release::phase::Phase;
 use crate::release::verdict::{Cause, Reason};
 
+/// An approval so soon after the stage that the last one let in is the same one, said twice.
+const SAID_TWICE: Duration = Duration::from_secs(5);
+
 impl Rollout {
     /// The rollout after an order.
     ///
@@ -25,7 +28,7 @@ impl Rollout {
             Order::Pause => next.obey_pause(look.now),
             Order::Resume => next.obey_resume(plan, look),
             Order::Promote => next.obey_promote(plan, look),
-            Order::Approve => next.obey_approve(plan),
+            Order::Approve => next.obey_approve(plan, look.now),
             Order::Rollback => next.obey_rollback(look.now),
             Order::Retry => next.obey_retry(look.now),
         }
@@ -50,13 +53,9 @@ impl Rollout {
         if let Some(alarm) = look.alarm
             && plan.on_regression == OnRegression::Pause
         {
-            // What a comparison has found stays found: to wait would help nobody.
-            let way_out = if matches!(alarm.cause, Cause::Compare(_) | Cause::Absolute) {
-                "that stays found: roll it back, or say `on_regression: alert` in the file to go on nevertheless"
-            } else {
-                "roll it back, or wait until it is silent"
-            };
-            return Err(format!("a guard fires: {alarm}; {way_out}"));
+            return Err(format!(
+                "a guard fires: {alarm}; roll it back, or wait until it is silent"
+            ));
         }
         self.paused_from = None;
         if self.is_out_of_patience(plan) {
@@ -119,7 +118,7 @@ impl Rollout {
         Ok(())
     }
 
-    fn obey_approve(&mut self, plan: &plan::Rollout) -> Result<(), String> {
+    fn obey_approve(&mut self, plan: &plan::Rollout, at: Duration) -> Result<(), String> {
         let Plan::Stages(stages) = &plan.plan else {
             return Err("a guarded split has no stages to approve".to_owned());
         };
@@ -136,11 +135,21 @@ impl Rollout {
             None => Err(format!("stage {now} is the last one")),
             Some(stage) if !stage.approve => Err(format!("stage {next} needs no approval")),
             Some(_) if self.approved == next => Err(format!("stage {next} is approved already")),
+            // Who says it twice in a row means the stage that was let in by the first of them.
+            Some(_)
+                if now > 0
+                    && self.approved == now
+                    && self.phase != Phase::Waiting
+                    && at.saturating_sub(self.since) < SAID_TWICE =>
+            {
+                Err(format!(
+                    "stage {now} was approved and let in just now; if stage {next} is meant, say it again in {} s",
+                    SAID_TWICE.as_secs()
+                ))
+            }
             Some(_) => {
                 self.approved = next;
-                if self.phase == Phase::Waiting {
-                    self.reason = Reason::plain(format!("stage {next} is approved"));
-                }
+                self.reason = Reason::plain(format!("stage {next} is approved"));
                 Ok(())
             }
         }

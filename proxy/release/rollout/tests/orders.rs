@@ -192,3 +192,20 @@ fn the_last_step_of_a_rolling_replacement_can_be_taken_before_the_last_machine_o
         "{refused}"
     );
 }
+
+#[test]
+fn an_approval_that_is_said_twice_lets_one_stage_in() {
+    let mut of = stages(vec![stage(5, 60, 10), stage(50, 60, 10), stage(100, 0, 0)]);
+    of.stages[1].approve = true;
+    of.stages[2].approve = true;
+    let mut shop = Driven::new(staged(of));
+    shop.pass(0, 0);
+    shop.pass(60, 10);
+    shop.order(Order::Approve).unwrap();
+    shop.pass(0, 0);
+    assert_eq!(shop.stands(), (Phase::Holding, 2, 50));
+    let twice = shop.order(Order::Approve).unwrap_err();
+    assert!(twice.contains("let in just now"), "{twice}");
+    shop.pass(5, 0);
+    shop.order(Order::Approve).unwrap();
+}

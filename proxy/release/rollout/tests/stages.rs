@@ -163,7 +163,10 @@ fn a_stage_waits_at_its_door_for_window_approval_and_gate() {
         gate: &no,
         ..calm()
     });
-    assert_eq!(shop.reason(), "stage 2 waits for gate \"e2e\" answered 503");
+    assert_eq!(
+        shop.reason(),
+        "stage 2 waits for a yes (gate \"e2e\" answered 503)"
+    );
     shop.look(Look {
         gate: &Answer::Go { stage: 2 },
         ..calm()
