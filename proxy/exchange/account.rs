@@ -26,22 +26,8 @@ pub struct Account {
     version: Option<At>,
     /// The answer's `grpc-status`, where it is asked for.
     grpc: Option<u16>,
-    /// When an answer's head is late to its rollout, where that has a fallback.
-    late: Late,
     /// The line of the access log, where one will be written.
     entry: Option<Box<Entry>>,
-}
-
-/// Whether the head of an answer was late: for a rollout with a fallback that is a timeout, on either side.
-#[derive(Debug, Clone, Copy, Default)]
-enum Late {
-    /// It cannot be.
-    #[default]
-    Never,
-    /// It is, from then on.
-    From(Instant),
-    /// It was, or was not.
-    Was(bool),
 }
 
 /// A version by its indexes, with the snapshot that they count in.
@@ -50,29 +36,10 @@ struct At {
     view: Rc<View>,
     service: usize,
     version: usize,
-    /// The rollout that it is evidence for, until it was weighed.
+    /// The rollout that it is evidence for.
     lot: Option<Drawn>,
-}
-
-/// What a rollout is told where the head was late: a timeout, unless the proxy itself is to blame.
-fn timed_out(outcome: Outcome) -> Outcome {
-    if outcome.failure.is_some_and(|f| f.blame == Blame::Gate) {
-        return outcome;
-    }
-    Outcome {
-        failure: Some(FailureKind::Timeout.failure()),
-        ..outcome
-    }
-}
-
-impl Late {
-    fn is_now(self) -> bool {
-        match self {
-            Self::Never => false,
-            Self::From(end) => Instant::now() > end,
-            Self::Was(late) => late,
-        }
-    }
+    /// That was told already.
+    is_weighed: bool,
 }
 
 impl At {
@@ -102,7 +69,6 @@ impl Account {
             status: 0,
             version: None,
             grpc: None,
-            late: Late::Never,
             entry,
         }
     }
@@ -114,6 +80,7 @@ impl Account {
             service: choice.service,
             version: choice.version,
             lot: choice.lot,
+            is_weighed: false,
         });
     }
 
@@ -129,42 +96,44 @@ impl Account {
         self.entry.is_some()
     }
 
-    fn answered(&mut self, status: u16) {
-        self.status = status;
-        self.late = Late::Was(self.late.is_now());
-    }
-
-    /// Its rollout takes an answer whose head comes after this for a timeout.
-    pub fn expects_answer_by(&mut self, end: Instant) {
-        self.late = Late::From(end);
-    }
-
     /// Whether an answer that has come so far is a failure to its rollout, by its head.
     pub fn fails_by_head(&self) -> bool {
         let measure = self.version.as_ref().and_then(At::measure);
         measure.is_some_and(|measure| measure.fails_by_answer(self.status, self.grpc))
     }
 
-    /// The version that was chosen failed, and another one of its service answers in its place from now on: the rollout is
-    /// told of the failure at once. `status` is what the caller would have seen.
-    pub fn falls_back(&mut self, kind: FailureKind, status: u16, other: usize) {
-        let Some(recorder) = &mut self.recorder else {
-            return;
-        };
+    /// A failure that is told when it happens, and not when the exchange has ended: whether somebody stands in must not
+    /// change when the rollout is told. Whatever becomes of the exchange, it is not told again. `status` is what the caller
+    /// would have seen.
+    pub fn fails(&mut self, kind: FailureKind, status: u16) {
+        self.fails_now(kind, status, false);
+    }
+
+    fn fails_now(&mut self, kind: FailureKind, status: u16, fallback: bool) -> Option<Outcome> {
+        let recorder = self.recorder.as_ref()?;
         let outcome = Outcome {
             status,
             failure: Some(kind.failure()),
             duration: recorder.started().elapsed(),
         };
         let ledger = recorder.ledger().clone();
-        self.weigh(&ledger, outcome, true);
+        self.weigh(&ledger, outcome, fallback);
+        Some(outcome)
+    }
+
+    /// The version that was chosen failed, and another one of its service answers in its place from now on: the rollout is
+    /// told of the failure at once. `status` is what the caller would have seen.
+    pub fn falls_back(&mut self, kind: FailureKind, status: u16, other: usize) {
+        let Some(outcome) = self.fails_now(kind, status, true) else {
+            return;
+        };
         if let (Some(recorder), Some(at)) = (&mut self.recorder, &mut self.version) {
             at.version = other;
             if let Some(version) = at.version() {
                 recorder.falls_back(&outcome, version.id);
             }
         }
-        (self.status, self.grpc, self.late) = (0, None, Late::Never);
+        (self.status, self.grpc) = (0, None);
         if let Some(entry) = &mut self.entry {
             entry.fell_back();
         }
@@ -172,7 +141,7 @@ impl Account {
 
     /// The answer's head has come.
     pub fn heard(&mut self, answer: &response::Parts, http2: bool) {
-        self.answered(answer.status.as_u16());
+        self.status = answer.status.as_u16();
         // gRPC is HTTP/2; where nothing else comes, the head is what would have been the trailers.
         if http2 {
             self.says(&answer.headers);
@@ -242,17 +211,21 @@ impl Account {
     }
 
     fn is_evidence(&self) -> bool {
-        self.version.as_ref().is_some_and(|at| at.lot.is_some())
+        let at = self.version.as_ref();
+        at.is_some_and(|at| at.lot.is_some() && !at.is_weighed)
     }
 
     /// Tells its rollout how it ended, once.
+    #[inline(never)]
     fn weigh(&mut self, ledger: &WorkerLedger, outcome: Outcome, fallback: bool) {
         let Some(at) = &mut self.version else { return };
-        let Some(drawn) = at.lot.take() else { return };
+        let Some(drawn) = at.lot.filter(|_| !at.is_weighed) else {
+            return;
+        };
+        at.is_weighed = true;
         let snapshot = &at.view.snapshot;
-        let is_late = self.late.is_now();
         let ended = Ended {
-            outcome: if is_late { timed_out(outcome) } else { outcome },
+            outcome,
             grpc: self.grpc,
             fallback,
         };

@@ -36,7 +36,7 @@ pub struct Errand<'a> {
 pub struct Patience<'a> {
     /// At most so long, all tries together.
     pub bound: Option<Duration>,
-    /// After so long it is left, if the other says that somebody stands in.
+    /// After so long its rollout takes it for a failure, and it is left, if the other says that somebody stands in.
     pub leave: Option<(Duration, &'a dyn Fn() -> bool)>,
 }
 
@@ -106,7 +106,9 @@ impl Errand<'_> {
                 }
             },
         };
-        let outcome = self.wait(attempt(head, body, &terms), patience).await;
+        let outcome = self
+            .wait(attempt(head, body, &terms), patience, account)
+            .await;
         if let Some(entry) = account.entry() {
             tried
                 .borrow()
@@ -126,6 +128,7 @@ impl Errand<'_> {
         &self,
         tries: impl Future<Output = Result<Answered, Trouble>>,
         patience: Patience<'_>,
+        account: &mut Account,
     ) -> Result<Answered, Miss> {
         // Pinned once and waited for by reference: every request pays for the size of this future.
         let mut tries = pin!(tries);
@@ -135,7 +138,11 @@ impl Errand<'_> {
             (Some(bound), Some((after, may_leave))) => {
                 match within(after, self.watch, tries.as_mut()).await {
                     None if may_leave() => return Err(Miss::Left),
-                    None => within(bound.saturating_sub(after), self.watch, tries).await,
+                    None => {
+                        // At the same moment as one that is left: else the failures of one side would be known first.
+                        account.fails(Miss::Left.kind(), Miss::Left.reason().status());
+                        within(bound.saturating_sub(after), self.watch, tries).await
+                    }
                     done => done,
                 }
             }

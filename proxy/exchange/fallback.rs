@@ -8,6 +8,10 @@
 //! and whether or not somebody stood in: were it one for the candidate alone, two versions that are equally slow would look
 //! different, and the comparison would be worth nothing. Where `timeouts.request` is `none`, nobody is left.
 //!
+//! For the same reason the rollout is told at the same moment on either side: when that half is over, or when a head has come
+//! that is a failure. Were stable's failures told when its requests end, a stall of both would for some seconds be known of
+//! the candidate alone, and roll it back.
+//!
 //! # Which requests
 //!
 //! Those that may be done twice: idempotent methods, and others with an `Idempotency-Key`; without a body or with one of a
@@ -92,12 +96,9 @@ pub async fn ask(
 ) -> Result<(Answered, usize), Miss> {
     let begun = Instant::now();
     errand.budgets.could_fall_back(claim.rollout, begun);
-    if let Some(patience) = claim.patience {
-        account.expects_answer_by(begun + patience);
-    }
-    let may = || claim.stable.is_some() && errand.budgets.fall_back(claim.rollout);
+    let stand_in = claim.stable.zip(body.again());
+    let may = || stand_in.is_some() && errand.budgets.fall_back(claim.rollout);
     let bound = errand.rules.timeouts.request;
-    let again = body.again();
     let patience = Patience {
         bound,
         leave: claim
@@ -107,18 +108,19 @@ pub async fn ask(
     let asked = errand
         .ask(heads.head, body, chosen, patience, account)
         .await;
-    let (Some(stable), Some(again)) = (claim.stable, again) else {
-        return asked.map(|answered| (answered, chosen));
-    };
     let left = bound.map(|bound| bound.saturating_sub(begun.elapsed()));
     let has_time = left.is_none_or(|left| !left.is_zero());
     let (kind, status) = match asked {
         Ok(answered) => {
             account.heard(&answered.head, answered.inflow.is_http2());
-            if !(account.fails_by_head() && has_time && may()) {
+            if !account.fails_by_head() {
                 return Ok((answered, chosen));
             }
             let status = answered.head.status.as_u16();
+            if !(has_time && may()) {
+                account.fails(FailureKind::Status, status);
+                return Ok((answered, chosen));
+            }
             let_go(answered, account);
             (FailureKind::Status, status)
         }
@@ -130,6 +132,9 @@ pub async fn ask(
             }
             (miss.kind(), miss.reason().status())
         }
+    };
+    let Some((stable, again)) = stand_in else {
+        return Err(Miss::TimedOut); // never: nobody may, so nobody was left
     };
     account.falls_back(kind, status, stable);
     let patience = Patience {

@@ -221,7 +221,7 @@ impl Gate {
         // What stable would get instead, where the route's edits name the version.
         let other = claim
             .and_then(|claim| claim.stable)
-            .filter(|_| !edits.request.is_empty())
+            .filter(|_| edits.request.name_the_version())
             .map(|stable| Box::new(copy_for(stable, head, choice, passage, http2)));
         edit_request(head, choice, choice.version, passage);
         let request_id = (!edits.response.is_empty() || account.has_entry())

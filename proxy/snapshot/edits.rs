@@ -56,6 +56,15 @@ impl Edits {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
+    /// Whether what is done depends on the version that the message goes to or comes from.
+    pub fn name_the_version(&self) -> bool {
+        let mut values = self.set.iter().chain(&self.add).map(|(_, value)| value);
+        values.any(|value| match value {
+            Value::Fixed(_) => false,
+            Value::Template(parts) => parts.contains(&TemplatePart::Version),
+        })
+    }
+
     /// Does them.
     pub fn apply(&self, headers: &mut HeaderMap, places: Places<'_>) {
         for name in &self.remove {

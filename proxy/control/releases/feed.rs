@@ -30,11 +30,10 @@ impl Running {
         self.thresholds.count(now, all);
         self.thresholds
             .run(ledger.rollout_run(self.id, self.state.attempt()));
-        let slow = std::mem::take(&mut self.slow);
         if self.evidence.is_some() && stable.requests + candidate.requests > 0 {
             let by_metric = [
                 (Metric::Errors, stable.failures, candidate.failures),
-                (Metric::Slow, slow[0], slow[1]),
+                (Metric::Slow, stable.slow, candidate.slow),
                 (Metric::Connect, stable.connect, candidate.connect),
             ];
             for (metric, of_stable, of_candidate) in by_metric {
@@ -69,7 +68,6 @@ impl Running {
         if self.evidence.is_none() {
             return;
         }
-        self.slow[assignment.arm as usize] += u64::from(incident.slow);
         // Who belongs to a cohort that is back is on stable whatever his slot: that says nothing about the versions.
         if assignment.cohorts & self.state.cohorts_back() != 0 {
             return;

@@ -16,7 +16,7 @@ const NOTES_MAX: u32 = 10_000;
 /// What evidence is about. With other terms it begins anew: what was seen before is about something else.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Terms {
-    attempt: u32,
+    pub(super) attempt: u32,
     stable: String,
     candidate: String,
     /// What counts as a failure, how small a difference counts, and how often chance may win.

@@ -59,8 +59,6 @@ pub(super) struct Running {
     pub times: Option<(RolloutTimes, Instant)>,
     /// The users of the open window.
     pub users: UserWindow,
-    /// Slow requests since the last count: stable's, the candidate's.
-    pub slow: [u64; 2],
     /// What is to be written down of the evidence.
     pub notes: Notes,
     /// The windows at present, and until when that holds.
@@ -193,7 +191,6 @@ impl Running {
             requests: 0,
             times: None,
             users: UserWindow::default(),
-            slow: [0; 2],
             notes: Notes::default(),
             opening: None,
             alarmed: None,
@@ -207,6 +204,7 @@ impl Running {
 
     /// Begins with no evidence: what was known is about something else.
     pub(super) fn begin_evidence(&mut self, plan: &config::Rollout, terms: Terms, now: Duration) {
+        self.pace.set_attempt(terms.attempt);
         self.terms = terms;
         let compare = compared(plan);
         self.evidence = compare.map(|compare| {
@@ -220,7 +218,6 @@ impl Running {
         self.pace.set(None);
         self.begun = self.read;
         self.users = UserWindow::default();
-        self.slow = [0; 2];
         self.notes = Notes::begun_anew();
         self.alarmed = None;
     }

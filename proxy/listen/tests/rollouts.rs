@@ -133,6 +133,13 @@ async fn counted(bed: &Bed, fits: impl Fn(&RolloutCounts) -> bool) {
     }
 }
 
+/// Waits until so many requests have ended, whoever answered them.
+async fn settled(bed: &Bed, requests: u64) {
+    while bed.ledger.requests().iter().map(|r| r.count).sum::<u64>() < requests {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn versions(bed: &Bed) -> [crate::record::Totals; 2] {
     ["v1", "v2"].map(|name| bed.ledger.totals(bed.ledger.version("app", name)))
 }
@@ -650,5 +657,83 @@ fn who_leaves_while_stable_stands_in_is_no_failure_of_stable() {
         assert_eq!(counts(&bed).candidate.requests, 1);
         let seen = bed.ledger.requests();
         assert_eq!((seen.len(), seen[0].status), (1, 499));
+    });
+}
+
+#[test]
+fn where_both_versions_hang_the_judge_is_told_of_both_at_the_same_time() {
+    run(async {
+        let hangs = hangs().await;
+        let route = ", timeouts: { request: 1200ms }";
+        let bed = between(hangs, hangs, rollout(Share::HALF), "http/1.1", route).await;
+        let judge = bed.ledger.incidents().expect("nobody listens yet");
+        let mut callers = Vec::new();
+        let begun = Instant::now();
+        // More on the candidate than its budget lets stable stand in for.
+        for _ in 0..100 {
+            let mut caller = bed.caller().await;
+            say(&mut caller, "GET /app HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            callers.push(caller);
+        }
+        assert!(
+            begun.elapsed() < Duration::from_millis(400),
+            "a busy machine"
+        );
+        let all = |c: &RolloutCounts| c.stable.requests + c.candidate.requests == 100;
+        counted(&bed, all).await;
+        let seen = begun.elapsed();
+        assert!(
+            seen >= Duration::from_millis(600) && seen < Duration::from_millis(1150),
+            "all of them when patience ends, none with the time: {seen:?}"
+        );
+        let told: Vec<_> = judge.try_iter().filter(|told| told.error).collect();
+        assert_eq!(told.len(), 100, "each once");
+        let first_of = |arm| told.iter().position(|told| told.assignment.arm == arm);
+        for arm in [Arm::Stable, Arm::Candidate] {
+            assert!(
+                first_of(arm).expect("some") < 20,
+                "{arm:?} waits for nobody"
+            );
+        }
+        assert!(told.iter().all(|t| t.kind == Some(FailureKind::Timeout)));
+        let left = told.iter().filter(|told| told.fallback).count();
+        assert_eq!(left, 30, "the rest waits on where it is");
+        for caller in &mut callers {
+            let answer = read_until(caller, "\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        }
+        settled(&bed, 100).await;
+        assert!(all(&counts(&bed)), "once");
+    });
+}
+
+#[test]
+fn a_head_that_is_a_failure_counts_as_it_comes_on_both_sides_whether_or_not_the_caller_stays() {
+    run(async {
+        let begins = version(async |_, mut stream| {
+            read_until(&mut stream, "\r\n\r\n").await;
+            say(&mut stream, FAILED.trim_end_matches("oops")).await;
+            std::future::pending().await
+        })
+        .await;
+        let bed = between(begins, begins, rollout(Share::HALF), "http/1.1", "").await;
+        let judge = bed.ledger.incidents().expect("nobody listens yet");
+        let mut callers = Vec::new();
+        for number in 1..=100 {
+            let mut caller = bed.caller().await;
+            say(&mut caller, "GET /app HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            let answer = read_until(&mut caller, "\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+            callers.push(caller);
+            let told = judge.try_iter().filter(|told| told.error).count();
+            assert_eq!(told, 1, "number {number}, before its body has ended");
+        }
+        drop(callers);
+        settled(&bed, 100).await;
+        let counts = counts(&bed);
+        let of = |c: ArmCounts| (c.requests, c.failures);
+        let (stable, candidate) = (of(counts.stable), of(counts.candidate));
+        assert_eq!((stable.0 + candidate.0, stable.1 + candidate.1), (100, 100));
+        assert!(stable.0 > 20 && candidate.0 > 30, "{counts:?}");
     });
 }

@@ -14,8 +14,8 @@ use super::units::{Union, Units};
 use crate::record::Arm;
 use crate::record::tally::bump;
 
-/// One worker's counts of one rollout, on cache lines of their own. They count on through edits and attempts: whoever
-/// wants those of a time takes a difference.
+/// One worker's counts of one rollout, on cache lines of their own. They count on through edits and attempts, each
+/// attempt its own requests: whoever wants those of a time takes a difference.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct RolloutCell {
@@ -34,6 +34,7 @@ struct Counts {
     failures: AtomicU64,
     connect: AtomicU64,
     over: AtomicU64,
+    slow: AtomicU64,
 }
 
 impl RolloutCell {
@@ -48,8 +49,8 @@ impl RolloutCell {
         }
     }
 
-    /// Counts a request that has ended, and tells the judge where he should know. Only the worker that owns this cell
-    /// may call it. `chance` gives a request without a user a number of its own.
+    /// Counts a request that has ended, and tells the judge where he should know: one of the attempt that he judges. What
+    /// an earlier one left behind would be held against the next. Only the worker that owns this cell may call it. `chance` gives a request without a user a number of its own.
     pub(crate) fn weigh(
         &self,
         assignment: &Assignment,
@@ -58,6 +59,9 @@ impl RolloutCell {
         chance: impl FnOnce() -> u64,
         queue: &Queue,
     ) {
+        if !self.shared.slow.is_judged(assignment.attempt) {
+            return;
+        }
         let Some(found) = measure.find(ended) else {
             return;
         };
@@ -84,7 +88,9 @@ impl RolloutCell {
 
     /// Counts a mirrored request: for the thresholds, never for the comparison, since it was nobody's.
     pub(crate) fn weigh_mirrored(&self, attempt: u32, measure: &Measure, ended: &Ended) {
-        if let Some(found) = measure.find(ended) {
+        if self.shared.slow.is_judged(attempt)
+            && let Some(found) = measure.find(ended)
+        {
             self.mirrored.count(&found);
             self.run(attempt, found.failed);
         }
@@ -124,6 +130,7 @@ impl Counts {
             (&self.failures, found.failed),
             (&self.connect, found.connect),
             (&self.over, found.over),
+            (&self.slow, found.slow),
         ] {
             if is {
                 // Released after the request was counted, see `add_to`.
@@ -138,6 +145,7 @@ impl Counts {
 
     fn add_to(&self, sum: &mut ArmCounts) {
         // Failures before requests: whoever reads in the middle never sees more failures than requests.
+        sum.slow += self.slow.load(Ordering::Acquire);
         sum.over += self.over.load(Ordering::Acquire);
         sum.connect += self.connect.load(Ordering::Acquire);
         sum.failures += self.failures.load(Ordering::Acquire);

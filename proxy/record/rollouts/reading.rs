@@ -8,7 +8,7 @@ use super::units::Union;
 use crate::record::Arm;
 
 /// The counts of one rollout since the start of the process. Exact. They never fall, also through edits and attempts:
-/// what happened in a time is a difference.
+/// what happened in a time is a difference. A request that ends after its attempt is over is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RolloutCounts {
     /// Requests that were assigned to stable.
@@ -30,6 +30,8 @@ pub struct ArmCounts {
     pub connect: u64,
     /// Those that took longer than `guard.latency.above`.
     pub over: u64,
+    /// Those that took longer than the slow bound of their time.
+    pub slow: u64,
 }
 
 impl ArmCounts {
@@ -41,6 +43,7 @@ impl ArmCounts {
             failures: self.failures.saturating_sub(earlier.failures),
             connect: self.connect.saturating_sub(earlier.connect),
             over: self.over.saturating_sub(earlier.over),
+            slow: self.slow.saturating_sub(earlier.slow),
         }
     }
 }

@@ -1,20 +1,27 @@
-//! The time above which a request is slow: the judge finds it, the workers ask it.
+//! What the judge tells the workers: the time above which a request is slow, and which attempt is judged.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Stands for "nothing is slow".
 const NONE: u64 = u64::MAX;
 
-/// The slow bound in force. Read by every request of a rollout that ends, written every few seconds: a cache line of its
-/// own that all workers share.
+/// The slow bound in force, and the attempt that it is for. Read by every request of a rollout that ends, written every few
+/// seconds: a cache line of its own that all workers share.
 #[derive(Debug)]
 #[repr(align(64))]
-pub struct SlowBound(AtomicU64);
+pub struct SlowBound {
+    micros: AtomicU64,
+    /// 0 where no judge has said it.
+    attempt: AtomicU32,
+}
 
 impl Default for SlowBound {
     fn default() -> Self {
-        Self(AtomicU64::new(NONE))
+        Self {
+            micros: AtomicU64::new(NONE),
+            attempt: AtomicU32::new(0),
+        }
     }
 }
 
@@ -24,18 +31,30 @@ impl SlowBound {
         let micros = bound.map_or(NONE, |bound| {
             u64::try_from(bound.as_micros()).unwrap_or(NONE)
         });
-        self.0.store(micros, Ordering::Relaxed);
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+
+    /// From now on this attempt is judged. Requests of another one say nothing about it: those that end late are not
+    /// counted. Said before anybody is routed by it.
+    pub fn set_attempt(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    /// Whether a request of this attempt is counted.
+    pub(crate) fn is_judged(&self, attempt: u32) -> bool {
+        let judged = self.attempt.load(Ordering::Relaxed);
+        judged == attempt || judged == 0
     }
 
     /// The bound in force.
     pub fn get(&self) -> Option<Duration> {
-        let micros = self.0.load(Ordering::Relaxed);
+        let micros = self.micros.load(Ordering::Relaxed);
         (micros != NONE).then(|| Duration::from_micros(micros))
     }
 
     /// Whether so many microseconds are slow.
     pub(crate) fn is_below(&self, micros: u64) -> bool {
-        micros > self.0.load(Ordering::Relaxed)
+        micros > self.micros.load(Ordering::Relaxed)
     }
 }
 

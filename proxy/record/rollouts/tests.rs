@@ -166,6 +166,12 @@ fn the_judge_is_told_of_failures_and_slow_requests_of_both_arms_and_of_one_in_a_
     worker.weigh(&stable, &measure, &ended(200, 11));
     let told = incidents.try_recv().expect("a slow one");
     assert!(told.slow && !told.error);
+    let counted = ledger.rollout_counts(stable.rollout);
+    assert_eq!(
+        (counted.stable.slow, counted.candidate.slow),
+        (1, 0),
+        "counted before it is told"
+    );
 
     let before = ledger.rollout_counts(candidate.rollout).candidate.requests;
     (before..2000).for_each(|_| worker.weigh(&candidate, &measure, &ended(200, 3)));
@@ -269,4 +275,42 @@ fn weighing_allocates_nothing_not_even_telling_the_judge() {
     });
     assert_eq!(counted.count_total, 0, "{counted:?}");
     assert!(incidents.try_iter().filter(|told| told.error).count() == 1000);
+}
+
+#[test]
+fn what_an_earlier_attempt_left_behind_is_not_counted_for_the_next() {
+    let ledger = Ledger::new(1);
+    let incidents = ledger.incidents().expect("nobody listens yet");
+    let measure = measure(&ledger);
+    let worker = ledger.worker(0);
+    let first = assigned(&ledger, Arm::Candidate, Some(2));
+    let of_stable = assigned(&ledger, Arm::Stable, Some(1));
+    let second = Assignment {
+        attempt: 2,
+        ..first
+    };
+    worker.weigh(&first, &measure, &ended(200, 3));
+    ledger.slow_bound(first.rollout).set_attempt(2);
+    let before = ledger.rollout_counts(first.rollout);
+    let times = ledger.rollout_times(first.rollout);
+    let window = ledger.turn_rollout_window(first.rollout) + 1;
+    incidents.try_iter().for_each(drop);
+    for late in [first, of_stable] {
+        (0..200).for_each(|_| worker.weigh(&late, &measure, &ended(504, 15_000)));
+    }
+    worker.weigh_mirrored(first.rollout, 1, &measure, &ended(504, 15_000));
+    assert_eq!(ledger.rollout_counts(first.rollout), before);
+    let since = ledger.rollout_times(first.rollout).since(&times);
+    assert_eq!(since.both().count(), 0);
+    assert_eq!(
+        ledger.rollout_units(first.rollout, Arm::Candidate, window),
+        0
+    );
+    assert_eq!(ledger.rollout_run(first.rollout, 2), 0);
+    assert!(incidents.try_recv().is_err(), "no evidence either");
+
+    worker.weigh(&second, &measure, &ended(503, 3));
+    let since = ledger.rollout_counts(first.rollout).since(&before);
+    assert_eq!((since.candidate.requests, since.candidate.failures), (1, 1));
+    assert!(incidents.try_recv().expect("its failure").error);
 }

@@ -3,4 +3,5 @@
 mod beside;
 mod faults;
 mod killed;
+mod late;
 mod world;
