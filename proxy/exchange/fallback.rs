@@ -3,12 +3,12 @@
 //!
 //! # Time
 //!
-//! `timeouts.request` bounds both together, so the candidate is left after half of it: a candidate that hangs leaves stable
-//! the other half. An answer whose head takes longer than that half is therefore a timeout to the rollout, on *either* side
-//! and whether or not somebody stood in: were it one for the candidate alone, two versions that are equally slow would look
+//! `timeouts.request` bounds both together, so the candidate is left after three quarters of it: a candidate that hangs
+//! leaves stable the rest. An answer whose head takes longer is therefore a timeout to the rollout, on *either* side and
+//! whether or not somebody stood in: were it one for the candidate alone, two versions that are equally slow would look
 //! different, and the comparison would be worth nothing. Where `timeouts.request` is `none`, nobody is left.
 //!
-//! For the same reason the rollout is told at the same moment on either side: when that half is over, or when a head has come
+//! For the same reason the rollout is told at the same moment on either side: when that time is over, or when a head has come
 //! that is a failure. Were stable's failures told when its requests end, a stall of both would for some seconds be known of
 //! the candidate alone, and roll it back.
 //!
@@ -34,8 +34,9 @@ use crate::upstream::{Inbound, Outbound};
 /// A body whose length is known and at most this is gathered where it may be needed again.
 pub const REPEATABLE_BODY: u64 = 64 * 1024;
 
-/// Of the rollout's requests, on each worker; beside the floor that every budget has.
-pub const BUDGET: Share = Share::FIFTH;
+/// Of the rollout's requests, on each worker; beside the floor that every budget has. Whoever goes back asks stable for all of
+/// them, so this is no more than it must bear in a moment anyhow.
+pub const BUDGET: Share = Share::HALF;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -68,7 +69,7 @@ pub fn maybe(
     Some(Claim {
         rollout: snapshot.rollouts.get(drawn.rollout)?.id,
         stable: (drawn.arm == Arm::Candidate).then_some(stable),
-        patience: rules.timeouts.request.map(|bound| bound / 2),
+        patience: rules.timeouts.request.map(|bound| bound * 3 / 4),
     })
 }
 
