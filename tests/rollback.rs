@@ -270,3 +270,22 @@ fn a_guard_comes_to_a_split_in_use_and_leaves_it_without_moving_anybody() {
     );
     assert!(v2.answered().well > 50);
 }
+
+#[test]
+fn a_candidate_that_becomes_slow_goes_back() {
+    let (_v1, v2, site) = guarded("{}");
+    let proxy = Proxy::start(&site);
+    reaches(&proxy, "app.everyone", "holding");
+    let load = Steady::new(200, 16).start(proxy.address("in"));
+    // Which time is slow is known after a thousand requests; for half a minute after a growth nothing is.
+    load.reaches(200 * 42);
+    v2.turn(Mood::Slow(Duration::from_millis(60)));
+    let after = reaches(&proxy, "app.everyone", "rolled_back");
+    load.finish();
+    assert_eq!(after["cause"], "compare_slow", "{after}");
+    let slow = &after["guards"]["compare"]["slow"];
+    assert!(
+        slow["candidate"]["bad"].as_u64() > Some(2),
+        "the numbers agree: {after}"
+    );
+}
