@@ -8,7 +8,7 @@ use super::order::{MOST_A_SECOND, reachable};
 use super::plan::MOST_REQUESTS;
 use crate::file::{self, CompareOrNot, DurationText};
 use crate::names::nearest;
-use crate::plan::{Compare, ErrorRate, Failures, Guard, Latency};
+use crate::plan::{Compare, ErrorRate, Failures, Guard, Latency, MetricSource};
 use crate::problem::quoted;
 use crate::source::At;
 use crate::units::{Share, show_duration};
@@ -58,6 +58,16 @@ impl Check<'_> {
             && guard.consecutive_failures.is_none()
             && guard.compare.is_none()
             && guard.metrics.is_empty();
+        for (index, metric) in guard.metrics.iter().enumerate() {
+            if guard.compare.is_none() && metric.source == MetricSource::Pushed {
+                let metrics = at.key("metrics");
+                let metric = metrics.index(index);
+                let message = "a metric that is pushed is compared with stable, and this guard says `compare: false`";
+                let hint = "remove `compare: false`, or the metric";
+                self.problems
+                    .error(&metric.key("pushed"), "T314", message, hint);
+            }
+        }
         if is_idle {
             let message = "this guard watches no request: only a candidate without a healthy endpoint goes back by itself";
             let hint =

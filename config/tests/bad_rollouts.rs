@@ -88,6 +88,11 @@ pub(super) const BAD: &[(&str, &str, &str)] = &[
         "this one has 2",
     ),
     (
+        "T314",
+        "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], guard: { compare: false, metrics: [{ name: m, pushed: «true» }] } }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
+        "is compared with stable, and this guard says `compare: false`",
+    ),
+    (
         "T108",
         "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], guard: { metrics: [«{ name: m }»] } }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
         "exactly one of `pushed` and `prometheus`, this one has 0",

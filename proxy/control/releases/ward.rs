@@ -115,8 +115,11 @@ impl Running {
                 return None;
             };
             let name = &plan.cohorts.get(at)?.name;
+            // How many requests a cohort has nobody counts.
             let text = format!(
-                "in the cohort {name} the candidate fails more users than stable: {reading}"
+                "in the cohort {name} the candidate fails more users than stable: {} users of it were hit on the candidate and {} \
+                 on stable; evidence {:.0} (acts at {:.0})",
+                reading.candidate_units, reading.stable_units, reading.evidence, reading.threshold
             );
             Some(Verdict::new(Cause::Compare(Metric::Errors), text).of_cohort(at))
         })
