@@ -213,19 +213,18 @@ fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout, users: u
         && weight < Share::FULL
         && watched >= ENOUGH_TO_COUNT
         && let Some(needed) = users_needed(weight)
+        && users < needed
     {
-        if users < needed {
-            let way_out = match plan.by {
-                config::SplitBy::Random => "a larger weight sees more",
-                _ => {
-                    "a larger weight sees more, and so does `by: random`, which gives each request a chance of its own"
-                }
-            };
-            warnings.push(format!(
+        let way_out = match plan.by {
+            config::SplitBy::Random => "a larger weight sees more",
+            _ => {
+                "a larger weight sees more, and so does `by: random`, which gives each request a chance of its own"
+            }
+        };
+        warnings.push(format!(
                 "about {users} users in {}: at {weight} the comparison needs about {needed} to see anything, and thresholds watch alone; {way_out}",
                 show_duration(Duration::from_secs(watched.as_secs()))
             ));
-        }
     }
     if let Some(journal) = &shared.journal
         && let Health::Failing { why, .. } = journal.health()
