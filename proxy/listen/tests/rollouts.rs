@@ -234,11 +234,11 @@ fn an_answer_too_late_for_a_fallback_is_a_timeout_to_the_rollout_on_stable_too()
     run(async {
         let slow = version(async |_, mut stream| {
             read_until(&mut stream, "\r\n\r\n").await;
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
             say(&mut stream, OK).await;
         })
         .await;
-        let route = ", timeouts: { request: 400ms }";
+        let route = ", timeouts: { request: 1200ms }";
         let bed = between(slow, slow, rollout(Share::ZERO), "http/1.1", route).await;
         let answer = get(&bed).await;
         assert!(
