@@ -68,7 +68,7 @@ pub async fn attempt(
     head: &request::Parts,
     body: Outbound,
     terms: &Terms<'_>,
-) -> Result<Answered, Trouble> {
+) -> Result<Answered, Miss> {
     let mut tries = Tries {
         asked: 0,
         unsent: 0,
@@ -84,7 +84,7 @@ pub async fn attempt(
             .balancer
             .pick(Instant::now(), tries.avoid, || fastrand::u64(..));
         let Some(mut lease) = picked else {
-            return Err(Trouble(FailureKind::NoEndpoint));
+            return Err(Miss::Failed(FailureKind::NoEndpoint));
         };
         (terms.tried)(lease.endpoint());
         let outcome = match lease.connect(tries.fresh, tries.refused_by.as_ref()).await {
@@ -138,21 +138,36 @@ pub async fn attempt(
                 }
                 match next {
                     Some(next) => next,
-                    None => return Err(Trouble(kind)),
+                    None => return Err(Miss::Failed(kind)),
                 }
             }
         };
     }
 }
 
-/// No answer came; how the last try failed.
+/// Why there is no answer.
 #[derive(Debug)]
-pub struct Trouble(pub FailureKind);
+pub enum Miss {
+    /// How the last try failed.
+    Failed(FailureKind),
+    /// The bound was reached.
+    TimedOut,
+    /// It was left for somebody who stands in.
+    Left,
+}
 
-impl Trouble {
+impl Miss {
+    /// What it was, for whoever is judged by it.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Failed(kind) => *kind,
+            Self::TimedOut | Self::Left => FailureKind::Timeout,
+        }
+    }
+
     /// What the caller is told.
     pub fn reason(&self) -> Reason {
-        match self.0 {
+        match self.kind() {
             FailureKind::Connect => Reason::Connect,
             FailureKind::ConnectTimeout => Reason::ConnectTimeout,
             FailureKind::NoEndpoint => Reason::NoEndpoint,

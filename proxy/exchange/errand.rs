@@ -1,17 +1,16 @@
 //! One request on its way to a version: for how long it is tried, and what is told of the tries.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use tidegate_config as config;
 
 use super::account::Account;
-use super::attempt::{Answered, Terms, Trouble, attempt, within};
+use super::attempt::{Answered, Miss, Terms, attempt, within};
 use super::budget::Budgets;
 use super::passage::Passage;
-use crate::record::{FailureKind, Reason};
 use crate::upstream::Outbound;
 use crate::upstream::body::UploadWatch;
 
@@ -38,35 +37,6 @@ pub struct Patience<'a> {
     pub bound: Option<Duration>,
     /// After so long its rollout takes it for a failure, and it is left, if the other says that somebody stands in.
     pub leave: Option<(Duration, &'a dyn Fn() -> bool)>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum Miss {
-    /// How the last try failed.
-    Trouble(Trouble),
-    /// The bound was reached.
-    TimedOut,
-    /// It was left for somebody who stands in.
-    Left,
-}
-
-impl Miss {
-    /// What it was, for whoever is judged by it.
-    pub fn kind(&self) -> FailureKind {
-        match self {
-            Self::Trouble(trouble) => trouble.0,
-            Self::TimedOut | Self::Left => FailureKind::Timeout,
-        }
-    }
-
-    /// What the caller would be told.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Trouble(trouble) => trouble.reason(),
-            Self::TimedOut | Self::Left => Reason::RequestTimeout,
-        }
-    }
 }
 
 impl Errand<'_> {
@@ -106,9 +76,17 @@ impl Errand<'_> {
                 }
             },
         };
-        let outcome = self
-            .wait(attempt(head, body, &terms), patience, account)
-            .await;
+        // Made where it is pinned, and waited for by reference: every request pays for the size of this future.
+        let tries = pin!(attempt(head, body, &terms));
+        let done = match (patience.bound, patience.leave) {
+            (None, _) => Some(tries.await),
+            (Some(bound), None) => within(bound, self.watch, tries).await,
+            // Boxed: only a request of a rollout with a fallback has it.
+            (Some(bound), Some(leave)) => {
+                Box::pin(leaving(bound, leave, self.watch, tries, account)).await
+            }
+        };
+        let outcome = done.unwrap_or(Err(Miss::TimedOut));
         if let Some(entry) = account.entry() {
             tried
                 .borrow()
@@ -123,30 +101,23 @@ impl Errand<'_> {
         }
         outcome
     }
+}
 
-    async fn wait(
-        &self,
-        tries: impl Future<Output = Result<Answered, Trouble>>,
-        patience: Patience<'_>,
-        account: &mut Account,
-    ) -> Result<Answered, Miss> {
-        // Pinned once and waited for by reference: every request pays for the size of this future.
-        let mut tries = pin!(tries);
-        let done = match (patience.bound, patience.leave) {
-            (None, _) => Some(tries.await),
-            (Some(bound), None) => within(bound, self.watch, tries).await,
-            (Some(bound), Some((after, may_leave))) => {
-                match within(after, self.watch, tries.as_mut()).await {
-                    None if may_leave() => return Err(Miss::Left),
-                    None => {
-                        // At the same moment as one that is left: else the failures of one side would be known first.
-                        account.fails(Miss::Left.kind(), Miss::Left.reason().status());
-                        within(bound.saturating_sub(after), self.watch, tries).await
-                    }
-                    done => done,
-                }
-            }
-        };
-        done.ok_or(Miss::TimedOut)?.map_err(Miss::Trouble)
+/// Waits for the tries up to `bound`, and leaves them after a part of it where somebody stands in.
+async fn leaving(
+    bound: Duration,
+    (after, may_leave): (Duration, &dyn Fn() -> bool),
+    watch: &UploadWatch,
+    mut tries: Pin<&mut impl Future<Output = Result<Answered, Miss>>>,
+    account: &mut Account,
+) -> Option<Result<Answered, Miss>> {
+    match within(after, watch, tries.as_mut()).await {
+        None if may_leave() => Some(Err(Miss::Left)),
+        None => {
+            // At the same moment as one that is left: else the failures of one side would be known first.
+            account.fails(Miss::Left.kind(), Miss::Left.reason().status());
+            within(bound.saturating_sub(after), watch, tries).await
+        }
+        done => done,
     }
 }

@@ -46,6 +46,7 @@ pub struct Exit<'a> {
 ///
 /// # Errors
 /// Where what the version agreed to was not asked.
+#[inline(always)] // its one caller has all of it at hand: a call would copy head and body once more
 pub(super) fn give(
     exit: Exit<'_>,
     answered: Answered,

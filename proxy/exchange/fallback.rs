@@ -24,8 +24,8 @@ use http::request::Parts;
 use tidegate_config::{self as config, Share};
 
 use super::account::Account;
-use super::attempt::{Answered, is_idempotent};
-use super::errand::{Errand, Miss, Patience};
+use super::attempt::{Answered, Miss, is_idempotent};
+use super::errand::{Errand, Patience};
 use super::passage::Passage;
 use crate::record::{Arm, Blame, FailureKind, RolloutId};
 use crate::route::Choice;
@@ -82,19 +82,18 @@ pub struct Heads<'a> {
     pub other: &'a Parts,
 }
 
-/// Asks the version that was chosen and, where that fails the request and there is a claim to it, stable. Tells which
-/// answered.
+/// Asks the version `asked` and, where that fails the request and there is a claim to it, stable: then `asked` is that.
 ///
 /// # Errors
 /// How the last of them failed.
 pub async fn ask(
     errand: &Errand<'_>,
     claim: Claim,
-    chosen: usize,
+    asked: &mut usize,
     heads: Heads<'_>,
     body: Outbound,
     account: &mut Account,
-) -> Result<(Answered, usize), Miss> {
+) -> Result<Answered, Miss> {
     let begun = Instant::now();
     errand.budgets.could_fall_back(claim.rollout, begun);
     let stand_in = claim.stable.zip(body.again());
@@ -106,21 +105,21 @@ pub async fn ask(
             .patience
             .map(|after| (after, &may as &dyn Fn() -> bool)),
     };
-    let asked = errand
-        .ask(heads.head, body, chosen, patience, account)
+    let answer = errand
+        .ask(heads.head, body, *asked, patience, account)
         .await;
     let left = bound.map(|bound| bound.saturating_sub(begun.elapsed()));
     let has_time = left.is_none_or(|left| !left.is_zero());
-    let (kind, status) = match asked {
+    let (kind, status) = match answer {
         Ok(answered) => {
             account.heard(&answered.head, answered.inflow.is_http2());
             if !account.fails_by_head() {
-                return Ok((answered, chosen));
+                return Ok(answered);
             }
             let status = answered.head.status.as_u16();
             if !(has_time && may()) {
                 account.fails(FailureKind::Status, status);
-                return Ok((answered, chosen));
+                return Ok(answered);
             }
             let_go(answered, account);
             (FailureKind::Status, status)
@@ -142,10 +141,10 @@ pub async fn ask(
         bound: left,
         leave: None,
     };
-    let stood_in = errand
+    *asked = stable;
+    errand
         .ask(heads.other, again, stable, patience, account)
-        .await?;
-    Ok((stood_in, stable))
+        .await
 }
 
 /// An answer that nobody will see: its endpoint is judged by it all the same.

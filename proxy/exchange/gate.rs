@@ -8,11 +8,11 @@ use http::{Method, Response};
 use tidegate_config as config;
 
 use super::account::Account;
-use super::attempt::is_idempotent;
+use super::attempt::{Miss, is_idempotent};
 use super::budget::Budgets;
 use super::client_address::client_address;
 use super::entry::Log;
-use super::errand::{Errand, Miss, Patience};
+use super::errand::{Errand, Patience};
 use super::exit::{Exit, give};
 use super::fault::whose_fault;
 use super::headers::{self, Onward, X_REQUEST_ID};
@@ -243,16 +243,14 @@ impl Gate {
             budgets: &self.budgets,
         };
         let other = other.as_deref().unwrap_or(head);
+        let mut version = choice.version;
         let asked = match claim {
             None => {
                 let patience = Patience {
                     bound: rules.timeouts.request,
                     leave: None,
                 };
-                let asked = errand
-                    .ask(head, body, choice.version, patience, account)
-                    .await;
-                asked.map(|answered| (answered, choice.version))
+                errand.ask(head, body, version, patience, account).await
             }
             // Boxed: few rollouts have a fallback, and every request would pay for its size.
             Some(claim) => {
@@ -260,7 +258,7 @@ impl Gate {
                 Box::pin(fallback::ask(
                     &errand,
                     claim,
-                    choice.version,
+                    &mut version,
                     heads,
                     body,
                     account,
@@ -268,17 +266,14 @@ impl Gate {
                 .await
             }
         };
-        let (answered, version) = match asked {
+        let answered = match asked {
             Ok(answered) => answered,
-            Err(Miss::Trouble(_)) if watch.state() == UploadState::Gone => {
+            Err(Miss::Failed(_)) if watch.state() == UploadState::Gone => {
                 drop(std::mem::take(account)); // which says so
                 return Ok(refusal::answer(Reason::Malformed)); // to nobody
             }
-            Err(Miss::Trouble(trouble)) => {
-                let reason = whose_fault(trouble.reason(), &watch);
-                return Err(reason);
-            }
-            Err(Miss::TimedOut | Miss::Left) => return Err(Reason::RequestTimeout),
+            Err(miss @ Miss::Failed(_)) => return Err(whose_fault(miss.reason(), &watch)),
+            Err(miss) => return Err(miss.reason()),
         };
         watch.answered();
         let exit = Exit {

@@ -137,7 +137,7 @@ impl Copy {
                 }
                 (status, throw_away(inflow).await)
             }
-            Err(trouble) => (trouble.reason().status(), Some(trouble.0)),
+            Err(miss) => (miss.reason().status(), Some(miss.kind())),
         }
     }
 }

