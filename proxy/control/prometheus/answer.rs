@@ -200,4 +200,12 @@ mod tests {
             "prometheus said 404 and no answer to a query; is this the server's URL?"
         );
     }
+
+    #[test]
+    fn what_stands_beside_a_failure_is_no_value() {
+        let body =
+            br#"{"status":"success","data":{"resultType":"scalar","result":[1700000000,"0.5"]}}"#;
+        assert_eq!(number(StatusCode::OK, body), Ok(0.5));
+        assert!(number(StatusCode::SERVICE_UNAVAILABLE, body).is_err());
+    }
 }
