@@ -187,12 +187,6 @@ impl Ledger {
             .retain(|(service, version)| versions.contains(&(service.as_str(), version.as_str())));
     }
 
-    /// The names of the service and of the version behind a number, while the configuration in force has them.
-    #[must_use]
-    pub fn version_names(&self, id: VersionId) -> Option<(String, String)> {
-        self.names().version_labels(id)
-    }
-
     /// The counts of one version over all workers.
     #[must_use]
     pub fn totals(&self, version: VersionId) -> Totals {

@@ -81,6 +81,8 @@ metrics! {
         "Edits that were rejected and changed nothing.";
     AGE = Gauge "tidegate_config_age_seconds" Seconds []
         "How long the configuration has been in force.";
+    INCIDENTS_DROPPED = Counter "tidegate_incidents_dropped_total" Count []
+        "Failures and slow requests of rollouts that the judge could not be told of: too many waited. They are counted all the same.";
     LOG_DROPPED = Counter "tidegate_access_log_dropped_total" Count []
         "Access-log lines that were lost because they could not be written in time.";
     CPU = Counter "process_cpu_seconds_total" Seconds []
@@ -295,6 +297,7 @@ impl Metrics {
             publish_rollouts(page, told);
         });
         page.counter(&REJECTED, &[], self.rejected.load(Ordering::Relaxed));
+        page.counter(&INCIDENTS_DROPPED, &[], self.ledger.dropped_incidents());
         page.counter(&LOG_DROPPED, &[], self.log_dropped.load(Ordering::Relaxed));
     }
 
@@ -547,6 +550,7 @@ mod tests {
             ("tidegate_endpoint_healthy", "gauge"),
             ("tidegate_failures_total", "counter"),
             ("tidegate_fallbacks_total", "counter"),
+            ("tidegate_incidents_dropped_total", "counter"),
             ("tidegate_refusals_total", "counter"),
             ("tidegate_request_duration_seconds", "histogram"),
             ("tidegate_requests_total", "counter"),
@@ -578,6 +582,7 @@ mod tests {
             "tidegate_config_revision 2",
             "tidegate_config_reloads_total 1",
             "tidegate_config_rejected_total 1",
+            "tidegate_incidents_dropped_total 0",
             "tidegate_access_log_dropped_total 0",
         ] {
             assert!(

@@ -21,8 +21,6 @@ pub struct Thresholds {
     /// Whether anything guards at all: then an endpoint must be there.
     guards: bool,
     healthy: bool,
-    /// The quantile of times, where somebody knows it.
-    quantile: Option<Duration>,
 }
 
 /// What thresholds have seen.
@@ -52,7 +50,6 @@ impl Thresholds {
             run: 0,
             guards,
             healthy: true,
-            quantile: None,
         }
     }
 
@@ -74,11 +71,6 @@ impl Thresholds {
     /// Whether the candidate has a healthy endpoint.
     pub fn healthy(&mut self, healthy: bool) {
         self.healthy = healthy;
-    }
-
-    /// The guarded quantile of the candidate's times, from a histogram. It is told, and decides nothing.
-    pub fn quantile(&mut self, seen: Option<Duration>) {
-        self.quantile = seen;
     }
 
     /// What they have seen, for whoever asks.
@@ -145,25 +137,20 @@ impl Thresholds {
         let seen = window.sum(now);
         let is_above = is_above(seen.over, seen.requests, PARTS - guard.quantile.parts());
         (seen.requests >= guard.min_requests && is_above)
-            .then(|| Verdict::new(Cause::Latency, self.slow_text(guard, seen)))
+            .then(|| Verdict::new(Cause::Latency, slow_text(guard, seen)))
     }
+}
 
-    fn slow_text(&self, guard: &Latency, seen: Counted) -> String {
-        let quantile = guard.quantile.to_string();
-        let quantile = quantile.trim_end_matches('%');
-        // A histogram is only known by its steps, and may contradict the exact counts that decided.
-        let at = match self.quantile.filter(|at| *at > guard.above) {
-            Some(at) => format!("p{quantile} {}", time(at)),
-            None => format!("p{quantile} above {}", time(guard.above)),
-        };
-        format!(
-            "candidate {at}: {} of {} requests in {} took longer than the allowed {}",
-            part(seen.over, seen.requests),
-            count(seen.requests),
-            time(guard.window),
-            time(guard.above)
-        )
-    }
+fn slow_text(guard: &Latency, seen: Counted) -> String {
+    let quantile = guard.quantile.to_string();
+    format!(
+        "candidate p{} above {}: {} of {} requests in {} took longer than that",
+        quantile.trim_end_matches('%'),
+        time(guard.above),
+        part(seen.over, seen.requests),
+        count(seen.requests),
+        time(guard.window),
+    )
 }
 
 /// Whether `of` is more than so many hundred-thousandths of `all`.
@@ -246,23 +233,12 @@ mod tests {
     fn a_quantile_is_too_slow_where_more_than_the_rest_is_slower() {
         assert_eq!(cause(&after(1000, 0, 10)), None);
         assert_eq!(cause(&after(99, 0, 99)), None, "too few requests");
-        let mut slow = after(1312, 0, 42);
+        let slow = after(1312, 0, 42);
         let verdict = slow.verdict(NOW).unwrap();
         assert_eq!(verdict.cause, Cause::Latency);
-        let slower = "3.2 % of 1 312 requests in 30 s took longer than the allowed 800 ms";
         assert_eq!(
             verdict.text,
-            format!("candidate p99 above 800 ms: {slower}")
-        );
-        slow.quantile(Some(Duration::from_millis(1240)));
-        assert_eq!(
-            slow.verdict(NOW).unwrap().text,
-            format!("candidate p99 1 240 ms: {slower}")
-        );
-        slow.quantile(Some(Duration::from_millis(790)));
-        assert_eq!(
-            slow.verdict(NOW).unwrap().text,
-            format!("candidate p99 above 800 ms: {slower}")
+            "candidate p99 above 800 ms: 3.2 % of 1 312 requests in 30 s took longer than that"
         );
     }
 
