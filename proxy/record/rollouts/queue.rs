@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::Incident;
 
 /// Incidents that wait for the judge. He needs about a microsecond for each, so this many are behind only where he is
-/// stuck, or where everything fails at a million requests a second.
-pub const INCIDENTS_MAX: usize = 65_536;
+/// stuck for a while, or where everything fails at hundreds of thousands a second. Their places are there from the start, a few
+/// megabytes: more would be paid for by every process that has nothing to judge.
+pub const INCIDENTS_MAX: usize = 16_384;
 
 /// The workers' end of the queue.
 #[derive(Debug, Default)]
