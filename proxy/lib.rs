@@ -19,6 +19,7 @@
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
 //! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
+//! | 0 | [`transport`] | what bytes travel over: a stream, plain or encrypted |
 //!
 //! Below them is the crate `tidegate-config`: from the bytes of a file to checked values. `exchange` and `listen` never
 //! import `control`: the request path does not know who writes.
@@ -95,6 +96,7 @@ pub mod record;
 pub mod release;
 pub mod route;
 pub mod snapshot;
+pub mod transport;
 pub mod upstream;
 
 /// The version of this build.

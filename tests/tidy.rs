@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("record", 1),
     ("http1", 1),
     ("descriptors", 1),
+    ("transport", 0),
 ];
 
 /// What a word may stand in, and why. A path is a file or a folder; code of tests is not looked at.

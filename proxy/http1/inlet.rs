@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 
-use super::socket::Socket;
+use crate::transport::socket::Socket;
 
 /// A first read: more than nearly every head.
 const FIRST: usize = 4 * 1024;

@@ -19,7 +19,6 @@ pub mod head;
 pub mod inlet;
 pub mod outlet;
 pub mod relay;
-pub mod socket;
 pub mod wire;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::encode;
-use super::socket::Socket;
+use crate::transport::socket::Socket;
 
 /// Pieces up to this size are copied behind what waits already, to leave with it in one packet.
 const COPIED: usize = 16 * 1024;
@@ -96,7 +96,8 @@ impl Outlet {
             }
             self.advance(n);
         }
-        Poll::Ready(Ok(()))
+        // Of an encrypted stream: what it has taken may not have left.
+        Pin::new(socket).poll_flush(cx)
     }
 
     fn advance(&mut self, n: usize) {

@@ -17,7 +17,7 @@ use super::head::{self, Bounds, HeadError, RequestHead};
 use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::relay::{Carried, CarryError, Relay, Waits};
-use super::socket::Socket;
+use crate::transport::socket::Socket;
 
 /// What a caller may send ahead of the answer to what it sent before.
 const AHEAD: usize = 64 * 1024;
@@ -160,7 +160,7 @@ impl Wire {
 
     /// Whether the caller has sent nothing that was not read, and has not closed.
     pub fn is_quiet(&self) -> bool {
-        let inner = self.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
         inner.inlet.buffer.is_empty() && inner.socket.is_empty()
     }
 

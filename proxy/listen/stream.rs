@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http1::socket::Socket;
 use crate::http1::wire::Signs;
+use crate::transport::socket::Socket;
 
 /// A caller's socket.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ use super::http1::Http1;
 use super::scarcity::Scarcity;
 use super::{Endpoint, Outbound};
 use crate::descriptors::Use;
-use crate::http1::socket::Socket;
 use crate::record::{VersionId, WorkerLedger};
+use crate::transport::socket::Socket;
 
 /// Header fields of an answer that are accepted over HTTP/2, in bytes with 32 for each (RFC 9113 §6.5.2).
 const ANSWER_HEADER_LIST_BYTES: u32 = 64 * 1024;

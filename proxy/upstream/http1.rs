@@ -21,8 +21,8 @@ use crate::http1::head::{self, INTERIM_MOST};
 use crate::http1::inlet::Inlet;
 use crate::http1::outlet::Outlet;
 use crate::http1::relay::WORTH;
-use crate::http1::socket::Socket;
 use crate::record::FailureKind;
+use crate::transport::socket::Socket;
 
 /// Bytes of an answer's head that are accepted from a version.
 const ANSWER_HEAD_BYTES: usize = 64 * 1024;
@@ -66,7 +66,7 @@ impl Http1 {
     }
 
     /// Whether an idle connection can be used: its other end has neither closed it nor said something unasked.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         self.socket.is_quiet()
     }
 

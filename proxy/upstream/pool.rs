@@ -195,7 +195,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         loop {
             // One that is not quiet has ended, or said something that nobody asked for.
-            let newest = idle.pop_back()?.connection;
+            let mut newest = idle.pop_back()?.connection;
             if newest.is_quiet() {
                 return Some(newest);
             }
@@ -245,7 +245,7 @@ impl Pool {
         {
             idle.pop_front();
         }
-        idle.retain(|u| u.connection.is_quiet());
+        idle.retain_mut(|u| u.connection.is_quiet());
         drop(idle);
         let stays = |s: &Rc<Shared>| {
             s.streams.get() > 0 || now.saturating_duration_since(s.since.get()) < limit

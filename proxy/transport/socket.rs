@@ -1,5 +1,5 @@
-//! A connected byte stream, TCP or Unix, that writes what is small in one piece: for small messages one copy and a plain
-//! `send` cost less than a vectored write; large ones keep the vectored write and are never copied.
+//! A connected byte stream, TCP, Unix or TLS over TCP, that writes what is small in one piece: for small messages one copy
+//! and a plain `send` cost less than a vectored write; large ones keep the vectored write and are never copied.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::Tls;
 
 /// Messages up to this size are written in one piece.
 const COALESCE_BYTES: usize = 16 * 1024;
@@ -20,6 +22,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// On this machine.
     Unix(UnixStream),
+    /// Over the network, encrypted. Boxed: plain connections, of which there may be many more, would pay for its size.
+    Tls(Box<Tls>),
 }
 
 impl From<TcpStream> for Socket {
@@ -34,6 +38,12 @@ impl From<UnixStream> for Socket {
     }
 }
 
+impl From<Tls> for Socket {
+    fn from(stream: Tls) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
 impl Socket {
     /// Ready when a read would find something: bytes, the end or an error. Asks the system nothing.
     ///
@@ -43,14 +53,23 @@ impl Socket {
         match self {
             Self::Tcp(s) => s.poll_read_ready(cx),
             Self::Unix(s) => s.poll_read_ready(cx),
+            Self::Tls(s) => s.poll_readable(cx),
         }
     }
 
-    /// The stream, where it is one of the network.
+    /// The stream, where it is a plain one of the network.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Tls(_) => None,
+        }
+    }
+
+    /// Its encrypted kind.
+    pub fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tls(stream) => Some(stream),
+            Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 
@@ -58,16 +77,17 @@ impl Socket {
     /// the runtime knows. It looks between two rounds of its tasks; what comes later is under way like all that no look
     /// can see, and another look at each use costs 2 % of a request. The runtime may also believe in bytes that were
     /// read already: then the system is asked.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
         self.poll_readable(&mut nobody).is_pending() || self.is_empty()
     }
 
     /// Whether nothing is unread at this moment: no bytes, no end, no error. Asks the system.
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(&mut self) -> bool {
         let socket = match self {
-            Self::Tcp(s) => SockRef::from(s),
-            Self::Unix(s) => SockRef::from(s),
+            Self::Tcp(s) => SockRef::from(&*s),
+            Self::Unix(s) => SockRef::from(&*s),
+            Self::Tls(s) => return s.is_empty(),
         };
         let mut byte = [MaybeUninit::uninit()];
         let peeked = socket.peek(&mut byte);
@@ -84,6 +104,7 @@ impl AsyncRead for Socket {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(s) => Pin::new(&mut **s).poll_read(cx, buf),
         }
     }
 }
@@ -97,6 +118,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(&mut **s).poll_write(cx, buf),
         }
     }
 
@@ -119,6 +141,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, slices),
             Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, slices),
+            Self::Tls(s) => Pin::new(&mut **s).poll_write_vectored(cx, slices),
         }
     }
 
@@ -126,14 +149,18 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(s) => Pin::new(&mut **s).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(&mut **s).poll_shutdown(cx),
         }
     }
 }
@@ -156,7 +183,7 @@ mod tests {
     async fn what_came_unasked_is_seen() {
         for says_something in [true, false] {
             let (near, mut far) = UnixStream::pair().expect("a pair");
-            let near = Socket::from(near);
+            let mut near = Socket::from(near);
             assert!(near.is_quiet());
             if says_something {
                 far.write_all(b"HTTP/1.1 200 OK").await.expect("written");
