@@ -147,6 +147,11 @@ impl Streams {
         slot
     }
 
+    /// What a stream begins with. Whoever asks may have been woken for one that is long gone.
+    pub fn take_opening(&mut self, slot: usize) -> Option<Opening> {
+        self.slots.get_mut(slot)?.opening.take()
+    }
+
     /// Takes a stream's number away. Its place stays taken until it is [freed](Self::free). What it held of its body is
     /// returned.
     pub fn close(&mut self, slot: usize) -> usize {

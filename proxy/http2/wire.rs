@@ -228,9 +228,10 @@ impl Wire {
     /// What a new stream begins with.
     pub fn open(&self, slot: usize) -> Option<Opening> {
         let inner = &mut *self.inner.borrow_mut();
-        let stream = inner.streams.at(slot);
-        let opening = stream.opening.take();
-        stream.started |= opening.is_some();
+        let opening = inner.streams.take_opening(slot);
+        if opening.is_some() {
+            inner.streams.at(slot).started = true;
+        }
         opening
     }
 

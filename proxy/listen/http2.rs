@@ -258,10 +258,10 @@ where
         while let Some(slot) = ready.next(from) {
             self.step(slot)?;
             from = slot + 1;
-            self.next = from;
         }
-        // Those before the one whose turn it was have theirs in the next round.
-        self.next = 0;
+        // Those before the one whose turn it was have theirs in the next round; where there was no room for all, those
+        // who got none come first.
+        self.next = self.parked.first().copied().unwrap_or(0);
         Ok(())
     }
 

@@ -1,1 +1,2 @@
-
+mod beside;
+mod bounds;
