@@ -6,8 +6,8 @@ use super::frame::{self, ACK, Code, END_HEADERS, END_STREAM, Head, Kind, PRIORIT
 use super::head::{Block, Gathering, HeadError};
 use super::hpack::decoder::Nobody;
 use super::hpack::{Corrupt, Sink};
+use super::state::{Inner, LEAVING, Leaving, OpenBlock};
 use super::streams::{Opening, Place};
-use super::wire::{Inner, LEAVING, Leaving, OpenBlock};
 
 /// What a field block may have in bytes beyond what its fields may have when they are read: somebody who is a little over
 /// the bound is told so, and of somebody who is far over it nothing more is wanted.

@@ -10,7 +10,7 @@
 //! - [`settings`]: what each side asks of the other
 //! - [`flow`]: windows, ours and theirs
 //! - [`streams`]: what is open, and what each stream holds
-//! - [`incoming`]: what each frame of a caller does
+//! - `state`: all that is known of a connection; `incoming`: what each frame of a caller does to it
 //! - [`budget`]: what is cheap to send and costly to take is paid for
 //! - [`body`]: a request's body, read by whoever forwards it
 //! - [`outlet`]: bytes on their way out
@@ -27,6 +27,7 @@ mod incoming;
 pub mod outlet;
 pub mod ready;
 pub mod settings;
+mod state;
 pub mod streams;
 pub mod wire;
 

@@ -7,37 +7,35 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, response};
 use tokio::io::AsyncWrite as _;
 
-use super::budget::{Budget, Cost, Earned};
-use super::flow::{Allowance, CONNECTION_WINDOW, Room};
-use super::frame::{self, Code, HEAD, Head, Kind, MOST, PAYLOAD_MOST, PREFACE};
+use super::budget::{Cost, Earned};
+use super::flow::CONNECTION_WINDOW;
+use super::frame::{self, Code, HEAD, Kind, MOST, PAYLOAD_MOST};
+use super::hpack::encoder;
 use super::hpack::table::TABLE_MOST;
-use super::hpack::{self, encoder};
-use super::incoming::{BLOCK_SLACK, Fault};
-use super::outlet::{FULL, Outlet, REPLIES_MOST};
+use super::incoming::BLOCK_SLACK;
+use super::outlet::{FULL, REPLIES_MOST};
 use super::ready::Ready;
-use super::settings::{self, Bounds, Theirs};
-use super::streams::{Opening, Streams};
+use super::settings::Bounds;
+use super::state::{ANYBODY, Inner, LEAVING, Leaving};
+use super::streams::Opening;
 use crate::http1::encode::now;
 use crate::http1::framing::BodyError;
-use crate::http1::inlet::{self, Inlet};
+use crate::http1::inlet;
 use crate::http1::wire::Signs;
 use crate::transport::socket::Socket;
 
-/// What a ping says that asks whether a caller has heard that we leave.
-pub(super) const LEAVING: [u8; 8] = *b"leaving!";
-/// What a ping says that asks whether anybody is there.
-const ANYBODY: [u8; 8] = *b"anybody?";
+pub use super::state::End;
+
 /// A frame of a body shorter than this, where the caller's window makes it so, is a burden rather than a service.
 const SLIVER: usize = 256;
 
 /// Bytes that a caller can have a connection hold: what was read and not understood, heads and bodies of its requests, and
-/// what waits to be sent. An answer's piece that waits for a window is what its version's last read brought.
+/// what waits to be sent; of each answer, what its version's last read brought.
 pub const fn most_held(bounds: Bounds) -> usize {
     let block = bounds.bytes + BLOCK_SLACK;
     // A head's fields, each with what the map needs for it; the same again for trailers.
@@ -45,7 +43,8 @@ pub const fn most_held(bounds: Bounds) -> usize {
     // Buffers double as they grow.
     let bodies = 2 * CONNECTION_WINDOW as usize;
     let out = 2 * (FULL + PAYLOAD_MOST + REPLIES_MOST);
-    inlet::MOST + block + 2 * TABLE_MOST + bodies + out + bounds.streams * request
+    let stream = request + inlet::MOST;
+    inlet::MOST + 2 * block + 2 * TABLE_MOST + bodies + out + bounds.streams * stream
 }
 
 /// A caller's connection.
@@ -54,74 +53,6 @@ pub struct Wire {
     inner: RefCell<Inner>,
     ready: Arc<Ready>,
     signs: Rc<Signs>,
-}
-
-#[derive(Debug)]
-pub(super) struct Inner {
-    socket: Socket,
-    inlet: Inlet,
-    begun: Begun,
-    pub(super) outlet: Outlet,
-    pub(super) decoder: hpack::Decoder,
-    pub(super) bounds: Bounds,
-    pub(super) theirs: Theirs,
-    /// What may be sent of all bodies.
-    pub(super) room: Room,
-    /// What may come of all bodies.
-    pub(super) allowance: Allowance,
-    pub(super) streams: Streams,
-    pub(super) budget: Budget,
-    pub(super) ready: Arc<Ready>,
-    /// A field block that goes on in the next frame.
-    pub(super) block: Option<OpenBlock>,
-    /// Places whose streams are over while somebody works on them.
-    pub(super) cancelled: Vec<usize>,
-    /// Requests that were none, since somebody asked.
-    pub(super) malformed: usize,
-    pub(super) leaving: Leaving,
-    /// The caller will ask nothing more.
-    pub(super) parting: bool,
-}
-
-/// A field block that is not whole.
-#[derive(Debug)]
-pub(super) struct OpenBlock {
-    pub(super) stream: u32,
-    pub(super) ends: bool,
-    pub(super) depends_on_itself: bool,
-    pub(super) bytes: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    Nothing,
-    Preface,
-    Settings,
-}
-
-/// How far our leaving is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
-    No,
-    /// The caller was told that we leave, and asked to say that it has heard.
-    Asked,
-    /// It was told which request was the last.
-    Said,
-}
-
-/// Why a connection ends.
-#[derive(Debug)]
-pub enum End {
-    /// The caller is done, or gone.
-    Closed,
-    /// All that was to be done is done, after one side said that it leaves.
-    Done,
-    /// The connection broke.
-    Broken(io::Error),
-    /// What came is no HTTP/2.
-    Wrong(Code),
-    /// Too much of what costs.
-    Flood,
 }
 
 /// What was found of a body.
@@ -144,27 +75,7 @@ impl Wire {
     /// A connection over `socket`. Says our settings with the first flush.
     pub fn new(socket: Socket, signs: Rc<Signs>, bounds: Bounds) -> Self {
         let ready = Ready::new(bounds.streams);
-        let mut outlet = Outlet::default();
-        settings::ours(outlet.buffer(), bounds);
-        let inner = Inner {
-            socket,
-            inlet: Inlet::default(),
-            begun: Begun::Nothing,
-            outlet,
-            decoder: hpack::Decoder::default(),
-            bounds,
-            theirs: Theirs::default(),
-            room: Room::new(Theirs::default().window),
-            allowance: Allowance::new(CONNECTION_WINDOW),
-            streams: Streams::new(bounds.streams),
-            budget: Budget::new(Instant::now()),
-            ready: ready.clone(),
-            block: None,
-            cancelled: Vec::new(),
-            malformed: 0,
-            leaving: Leaving::No,
-            parting: false,
-        };
+        let inner = Inner::new(socket, bounds, ready.clone());
         Self {
             inner: RefCell::new(inner),
             ready,
@@ -243,6 +154,11 @@ impl Wire {
     /// Whether there is room for a frame of an answer.
     pub fn has_room(&self) -> bool {
         self.inner.borrow().outlet.has_room()
+    }
+
+    /// Whether frames wait for room for what they ask.
+    pub fn is_clogged(&self) -> bool {
+        self.inner.borrow().outlet.is_clogged()
     }
 
     /// How much of a stream's answer may be sent now.
@@ -439,82 +355,6 @@ impl Wire {
         if inner.give_back(held) {
             self.ready.wake();
         }
-    }
-}
-
-impl Inner {
-    /// Takes the frames that are whole; how many bytes they were.
-    fn take_frames(&mut self) -> Result<usize, End> {
-        let mut buffer = std::mem::take(&mut self.inlet.buffer);
-        let taken = self.take_from(&buffer);
-        if let Ok(taken) = taken {
-            buffer.advance(taken);
-        }
-        self.inlet.buffer = buffer;
-        taken.map_err(|fault| match fault {
-            Fault::Connection(code) => End::Wrong(code),
-            Fault::Stream(_, code) => End::Wrong(code), // never: it ends in the stream
-            Fault::Flood => End::Flood,
-        })
-    }
-
-    fn take_from(&mut self, buffer: &[u8]) -> Result<usize, Fault> {
-        let mut at = 0;
-        if self.begun == Begun::Nothing {
-            let seen = buffer.len().min(PREFACE.len());
-            if buffer[..seen] != PREFACE[..seen] {
-                return Err(Fault::Connection(Code::Protocol));
-            }
-            if seen < PREFACE.len() {
-                return Ok(0);
-            }
-            self.begun = Begun::Preface;
-            at = seen;
-        }
-        // Places may be needed that are being taken away, and answers to questions have to leave.
-        while self.cancelled.is_empty() && !self.outlet.is_clogged() {
-            let rest = &buffer[at..];
-            let Some(head) = Head::parse(rest) else {
-                break;
-            };
-            if head.length > PAYLOAD_MOST {
-                return Err(Fault::Connection(Code::FrameSize));
-            }
-            if self.begun == Begun::Preface {
-                if head.kind != Kind::Settings || head.has(frame::ACK) {
-                    return Err(Fault::Connection(Code::Protocol));
-                }
-                self.begun = Begun::Settings;
-            }
-            let Some(payload) = rest.get(HEAD..HEAD + head.length) else {
-                break;
-            };
-            self.frame(head, payload)?;
-            at += HEAD + head.length;
-        }
-        Ok(at)
-    }
-
-    /// Whether a head is on its way.
-    fn is_in_head(&self) -> bool {
-        let partial = Head::parse(&self.inlet.buffer);
-        self.block.is_some()
-            || (self.begun != Begun::Settings && !self.inlet.buffer.is_empty())
-            || partial.is_some_and(|head| head.kind == Kind::Headers)
-    }
-
-    /// Tells the caller which request was the last.
-    pub(super) fn say_last(&mut self) {
-        self.leaving = Leaving::Said;
-        let last = self.streams.last();
-        frame::go_away(self.outlet.buffer(), last, Code::NoError);
-    }
-}
-
-impl Wire {
-    /// Whether frames wait for room for what they ask.
-    pub fn is_clogged(&self) -> bool {
-        self.inner.borrow().outlet.is_clogged()
     }
 }
 

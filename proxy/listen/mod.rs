@@ -5,7 +5,7 @@
 //! - [`listener`]: one socket of one worker: accept, bounds, back off
 //! - [`connection`]: one connection: which protocol, then requests until it ends
 //! - [`http1`]: the requests of a connection that speaks HTTP/1.1, one after the other
-//! - [`http2`]: the streams of a connection that speaks HTTP/2, all in its one task
+//! - [`http2`]: a connection that speaks HTTP/2; [`session`] is its streams, all in its one task
 //! - [`presence`]: that a connection is here: counted, and bounded
 //! - [`pulse`]: what a connection is doing, and since when, for whoever must end the ones that do nothing
 
@@ -15,6 +15,7 @@ pub mod http2;
 pub mod listener;
 pub mod presence;
 pub mod pulse;
+pub mod session;
 pub mod worker;
 pub mod workers;
 
