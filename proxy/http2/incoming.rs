@@ -7,7 +7,7 @@ use super::head::{Block, Gathering, HeadError};
 use super::hpack::decoder::Nobody;
 use super::hpack::{Corrupt, Sink};
 use super::state::{Inner, LEAVING, Leaving, OpenBlock};
-use super::streams::{Opening, Place};
+use super::streams::{Place, TooLarge};
 
 /// What a field block may have in bytes beyond what its fields may have when they are read: somebody who is a little over
 /// the bound is told so, and of somebody who is far over it nothing more is wanted.
@@ -138,7 +138,7 @@ impl Inner {
     }
 
     fn headers(&mut self, head: Head, payload: &[u8]) -> Result<(), Fault> {
-        if head.stream % 2 == 0 {
+        if head.stream.is_multiple_of(2) {
             return Err(PROTOCOL);
         }
         let mut fragment = frame::unpadded(head, payload).ok_or(PROTOCOL)?;
@@ -226,8 +226,8 @@ impl Inner {
         let mut gathering = Gathering::new(Block::Head, self.bounds);
         self.decode(bytes, &mut gathering)?;
         let opening = match gathering.request(block.ends) {
-            Ok(head) => Opening::Request(head),
-            Err(HeadError::TooLarge) => Opening::TooLarge,
+            Ok(head) => Ok(head),
+            Err(HeadError::TooLarge) => Err(TooLarge),
             Err(HeadError::Malformed) => {
                 self.malformed += 1;
                 return Err(Fault::Stream(id, Code::Protocol));

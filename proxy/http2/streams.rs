@@ -41,14 +41,12 @@ pub struct Stream {
     pub reader: Option<Waker>,
 }
 
-/// What a stream begins with.
-#[derive(Debug)]
-pub enum Opening {
-    /// A request.
-    Request(RequestHead),
-    /// One whose head is over a bound.
-    TooLarge,
-}
+/// What a stream begins with: a request, or one whose head is over a bound.
+pub type Opening = Result<RequestHead, TooLarge>;
+
+/// A head is over a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge;
 
 /// Where a number stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +100,7 @@ impl Streams {
         match self.open.binary_search_by_key(&id, |(id, _)| *id) {
             Ok(at) => Place::Open(self.open[at].1),
             Err(_) if self.given_up.contains(&id) => Place::GivenUp,
-            Err(_) if id % 2 == 0 => Place::Idle,
+            Err(_) if id.is_multiple_of(2) => Place::Idle,
             Err(_) if self.gap.0 < id && id < self.gap.1 => Place::Skipped,
             Err(_) => Place::Closed,
         }
@@ -128,10 +126,7 @@ impl Streams {
 
     /// Opens one. Only where there is room.
     pub fn open(&mut self, id: u32, opening: Opening, window: u32, ended: bool) -> usize {
-        let left = match &opening {
-            Opening::Request(head) => head.length,
-            Opening::TooLarge => None,
-        };
+        let left = opening.as_ref().ok().and_then(|head| head.length);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Stream::nothing());
             self.slots.len() - 1
@@ -262,7 +257,7 @@ mod tests {
 
     fn open(streams: &mut Streams, id: u32) -> usize {
         streams.note(id);
-        streams.open(id, Opening::TooLarge, 10, false)
+        streams.open(id, Err(TooLarge), 10, false)
     }
 
     #[test]

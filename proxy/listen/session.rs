@@ -18,7 +18,7 @@ use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::head::recycle;
 use crate::http2::body::StreamBody;
 use crate::http2::frame::{Code, PAYLOAD_MOST};
-use crate::http2::streams::Opening;
+use crate::http2::streams::TooLarge;
 use crate::http2::wire::{End, Wire};
 use crate::record::Reason;
 use crate::upstream::Inbound;
@@ -249,8 +249,8 @@ where
         self.begun = true;
         self.places[slot].under_way = Some(self.connection.pulse.request());
         let head = match opening {
-            Opening::Request(head) => head,
-            Opening::TooLarge => {
+            Ok(head) => head,
+            Err(TooLarge) => {
                 self.connection
                     .gate
                     .refuse(self.peer, Reason::HeaderTooLarge);

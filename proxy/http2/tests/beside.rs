@@ -14,7 +14,6 @@ use tokio::net::UnixStream;
 use crate::http1::wire::Signs;
 use crate::http2::body::StreamBody;
 use crate::http2::settings::Bounds;
-use crate::http2::streams::Opening;
 use crate::http2::wire::Wire;
 
 const BOUNDS: Bounds = Bounds {
@@ -94,7 +93,7 @@ async fn serve(
         }
     })
     .await;
-    let Some(Opening::Request(head)) = wire.open(slot) else {
+    let Some(Ok(head)) = wire.open(slot) else {
         panic!("a request");
     };
     let mut gathering = pin!(StreamBody::new(wire.clone(), slot).collect());

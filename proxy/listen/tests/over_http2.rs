@@ -351,8 +351,11 @@ fn ds_09_an_answer_that_nobody_takes_is_taken_away_and_others_go_on() {
 
 /// Before a version that takes requests and says nothing.
 async fn silent_bed(listener: &str) -> Bed {
-    let endpoint = version(|_, _stream| std::future::pending()).await;
-    Bed::before(endpoint, listener, "", "").await
+    let endpoint = version(|_, stream| async move {
+        let _open = stream;
+        std::future::pending().await
+    });
+    Bed::before(endpoint.await, listener, "", "").await
 }
 
 #[test]
