@@ -14,10 +14,11 @@
 //! | 5 | [`control`] | the one writer: edits, orders, the admin API |
 //! | 4 | [`snapshot`] | all that is in force at one moment, and the one pointer to it |
 //! | 3 | [`route`] | where a request goes: pure and synchronous |
-//! | 2 | [`upstream`] | how bytes go out: versions, endpoints, pools, tries, probes |
+//! | 3 | [`upstream`] | how bytes go out: versions, endpoints, pools, tries, probes |
 //! | 2 | [`release`] | the judgement: what was seen of a rollout, and what follows from it. Pure |
+//! | 2 | [`http2`] | HTTP/2 on the wire, toward callers |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
-//! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
+//! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides |
 //! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
 //! | 0 | [`transport`] | what bytes travel over: a stream, plain or encrypted |
 //!
@@ -28,7 +29,7 @@
 //!
 //! ```text
 //! listen::listener            accept on this worker; bounds
-//!   listen::connection        HTTP/1.1 (listen::http1 over http1::wire) or HTTP/2 (hyper)
+//!   listen::connection        HTTP/1.1 (listen::http1 over http1::wire) or HTTP/2 (listen::http2 over http2::wire)
 //!     exchange::Gate::pass    ── the walk ──
 //!       Viewer::view          the snapshot in force: one relaxed load; the request keeps it to its end
 //!       screen::admit         what a request must be; what outsiders may not say is taken away
@@ -91,6 +92,7 @@ pub mod control;
 pub mod descriptors;
 pub mod exchange;
 pub mod http1;
+pub mod http2;
 pub mod listen;
 pub mod record;
 pub mod release;

@@ -464,3 +464,39 @@ fn a_bound_of_ours_does_not_take_an_endpoint_out() {
     let full = [("version", "v1"), ("kind", "pool_full")];
     proxy.counts("tidegate_failures_total", &full, 1.0);
 }
+
+#[test]
+fn ds_10_callers_of_http_2_that_read_nothing_cost_no_more_than_is_said() {
+    const CALLERS: usize = 10;
+    let (v1, proxy) = with("limits: { connections: 1000 }");
+    assert_eq!(proxy.get("/", &[]).status, 200);
+    let before = proxy.resident_kib();
+    let target = "/?bytes=10000000";
+    let mut head = vec![0x82, 0x86, 0x01, 1, b't', 0x04, target.len() as u8];
+    head.extend(target.bytes());
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // All windows are as wide as can be: it is the socket that takes no more.
+    bytes.extend(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x7f\xff\xff\xff");
+    bytes.extend(b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x7f\xff\x00\x00");
+    for stream in 0..100u32 {
+        bytes.extend([0, 0, head.len() as u8, 1, 5]);
+        bytes.extend((2 * stream + 1).to_be_bytes());
+        bytes.extend(&head);
+    }
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(proxy.address("in")).unwrap();
+            std::io::Write::write_all(&mut stream, &bytes).unwrap();
+            stream
+        })
+        .collect();
+    until("many have asked", || v1.requests() > 200);
+    std::thread::sleep(Duration::from_secs(1));
+    let grown = proxy.resident_kib().saturating_sub(before);
+    assert!(
+        grown < CALLERS as u64 * 10 * 1024,
+        "{grown} KiB for {CALLERS} callers with a hundred answers each"
+    );
+    assert_eq!(proxy.get("/", &[]).status, 200, "nobody else is hurt");
+    drop(callers);
+}

@@ -15,10 +15,11 @@ const FLOORS: &[(&str, u32)] = &[
     ("control", 5),
     ("snapshot", 4),
     ("route", 3),
-    ("upstream", 2),
+    ("upstream", 3),
     ("release", 2),
     ("record", 1),
     ("http1", 1),
+    ("http2", 2),
     ("descriptors", 1),
     ("transport", 0),
 ];

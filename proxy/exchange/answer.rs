@@ -47,13 +47,6 @@ pub struct Stream {
 #[error("the version's answer broke off: {0:?}")]
 pub struct AnswerError(FailureKind);
 
-impl AnswerError {
-    /// Its caller took none of it for too long.
-    pub fn untaken() -> Self {
-        Self(FailureKind::Aborted)
-    }
-}
-
 impl Answer {
     /// Passes `inner` on and settles `account` at its end. `upload` tells whose fault it is where it breaks off;
     /// `bodiless` says that no byte may come.

@@ -288,8 +288,9 @@ impl Gate {
         };
         give(exit, answered, watch, &self.leave, account)
     }
+
     /// An HTTP/2 connection ended in a way that HTTP does not know.
-    pub fn broke_off(&self, peer: &Peer, error: &hyper::Error) {
+    pub fn broke_off(&self, peer: &Peer, error: &std::io::Error) {
         tracing::debug!(peer = %peer.address, ?error, "a connection broke off");
     }
 

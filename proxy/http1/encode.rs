@@ -113,21 +113,27 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `Date`, made once a second.
+/// `Date`.
 fn date(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"date: ");
+    now(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The moment, as HTTP writes it; made once a second.
+pub fn now(out: &mut Vec<u8>) {
     thread_local! {
-        static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
-    LAST.with_borrow_mut(|(second, line)| {
-        if *second != now || line.is_empty() {
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != now || text.is_empty() {
             *second = now;
-            let time = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
-            *line = format!("date: {time}\r\n").into_bytes();
+            *text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
         }
-        out.extend_from_slice(line);
+        out.extend_from_slice(text.as_bytes());
     });
 }
 

@@ -259,6 +259,11 @@ fn headers(
     Ok(map)
 }
 
+/// An empty map, with room from its last use.
+pub fn spare() -> HeaderMap {
+    spare::take()
+}
+
 /// Gives a map back that is not needed any more: most messages then find one that is large enough.
 pub fn recycle(map: HeaderMap) {
     spare::give(map);
@@ -381,7 +386,7 @@ impl Said {
 }
 
 /// `1*DIGIT` that fits (RFC 9110 §8.6).
-fn length(value: &[u8]) -> Option<u64> {
+pub fn length(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii();
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;

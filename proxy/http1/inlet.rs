@@ -13,7 +13,7 @@ use crate::transport::socket::Socket;
 /// A first read: more than nearly every head.
 const FIRST: usize = 4 * 1024;
 /// Reads that fill their buffer are made larger, up to this: one large read is cheaper than many small ones.
-const MOST: usize = 256 * 1024;
+pub const MOST: usize = 256 * 1024;
 
 /// A connection's read side.
 #[derive(Debug)]

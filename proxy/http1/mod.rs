@@ -2,7 +2,7 @@
 //!
 //! Our own because it is measured to be: framing by a general library costs more than all the rest of a request. It does
 //! less than a library (nothing is optional, nothing is configurable but bounds) and it is stricter: what can be read
-//! in two ways is refused. HTTP/2 is hyper's.
+//! in two ways is refused.
 //!
 //! - [`head`]: heads of requests and answers, from bytes to `http` types
 //! - [`framing`]: how long a body is, and its decoder; [`chunked`] is the hard half of it

@@ -46,7 +46,7 @@ pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
         pulse.wake_with(cx.waker());
         match pulse.take_order() {
             // Noted by the pulse.
-            Some(Order::Leave) | None => {}
+            Some(Order::Leave | Order::Look | Order::Ping) | None => {}
             Some(order) => return Poll::Ready(Some(order)),
         }
         requests.as_mut().poll(cx).map(|()| None)

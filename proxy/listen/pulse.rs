@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tidegate_config::ListenerTimeouts;
 
-use super::delivery::Deliveries;
 use crate::http1::wire::Signs;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
@@ -20,6 +19,11 @@ const HALF_CLOSED: Duration = Duration::from_secs(2);
 /// How long a connection that was told to leave may stay with nothing under way: an HTTP/2 caller must hear of it, and a
 /// request may be on its way over a connection that has just been opened.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A silent HTTP/2 connection is asked whether anybody is there,
+const ASK_AFTER: Duration = Duration::from_secs(20);
+/// and has so long to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// The socket that connections came through, as long as they are here.
 #[derive(Debug, Default)]
@@ -55,8 +59,41 @@ pub struct Pulse {
     /// When it was told to leave.
     told: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
-    /// Answers on their way over HTTP/2.
-    pub deliveries: Deliveries,
+    /// What HTTP/2 adds.
+    http2: Http2,
+}
+
+/// What is watched of a connection that speaks HTTP/2.
+#[derive(Debug, Default)]
+struct Http2 {
+    /// It is one, and lives.
+    lives: Cell<bool>,
+    /// It wants to look at its windows with every sweep.
+    watches: Cell<bool>,
+    /// Something came since it was last cleared.
+    heard: Cell<bool>,
+    /// Since when nothing has come, as the sweeps saw it.
+    silent: Cell<Option<Instant>>,
+    /// It was asked whether anybody is there.
+    asked: Cell<bool>,
+}
+
+impl Http2 {
+    /// What its silence calls for.
+    fn due(&self, now: Instant, taken: bool) -> Option<Order> {
+        if self.heard.take() || taken || self.silent.get().is_none() {
+            self.silent.set(Some(now));
+            self.asked.set(false);
+            return None;
+        }
+        let silent = self.silent.get().unwrap_or(now);
+        let lasts = now.saturating_duration_since(silent);
+        if lasts >= ASK_AFTER + ANSWER_WITHIN {
+            return Some(Order::Abort);
+        }
+        let ask = lasts >= ASK_AFTER && !self.asked.replace(lasts >= ASK_AFTER);
+        ask.then_some(Order::Ping)
+    }
 }
 
 /// What a connection is told to do.
@@ -64,6 +101,10 @@ pub struct Pulse {
 pub enum Order {
     /// End when nothing is under way, and take nothing new.
     Leave,
+    /// Look after the windows of answers. HTTP/2's alone.
+    Look,
+    /// Ask whether anybody is there. HTTP/2's alone.
+    Ping,
     /// A head took too long: say so and end.
     SlowHead,
     /// End now.
@@ -96,7 +137,7 @@ impl Pulse {
             order: Cell::new(None),
             told: Cell::new(None),
             waker: RefCell::new(None),
-            deliveries: Deliveries::default(),
+            http2: Http2::default(),
         }
     }
 
@@ -112,6 +153,37 @@ impl Pulse {
         self.idle.set(None);
         self.requests.set(self.requests.get() + 1);
         UnderWay(self.clone())
+    }
+
+    /// Now, as the sweeps see it.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Whether anything is under way.
+    pub fn is_busy(&self) -> bool {
+        self.requests.get() > 0
+    }
+
+    /// It speaks HTTP/2: where nothing comes for long, somebody is to be there all the same.
+    pub fn asks_whether_anybody_is_there(&self) {
+        self.http2.lives.set(true);
+    }
+
+    /// Something came over HTTP/2.
+    pub fn heard(&self) {
+        self.http2.heard.set(true);
+    }
+
+    /// Whether it wants to look at its windows with every sweep.
+    pub fn watches(&self, watches: bool) {
+        self.http2.watches.set(watches);
+    }
+
+    /// It speaks HTTP/2 no longer: what is left is its end.
+    pub fn parts(&self) {
+        self.http2.lives.set(false);
+        self.http2.watches.set(false);
     }
 
     /// Whether it was told to leave.
@@ -135,8 +207,7 @@ impl Pulse {
     /// Gives an order.
     pub fn order(&self, order: Order) {
         self.order.set(Some(order));
-        // Over HTTP/2 a slow head is told by GOAWAY, and the caller may not care.
-        if order != Order::Abort && self.told.get().is_none() {
+        if matches!(order, Order::Leave | Order::SlowHead) && self.told.get().is_none() {
             self.told.set(Some(self.clock.now()));
         }
         if let Some(waker) = &*self.waker.borrow() {
@@ -148,14 +219,7 @@ impl Pulse {
     fn due(&self, now: Instant) -> Option<Order> {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        let socket_full = self.signs.stuck.get();
-        let untaken = self
-            .deliveries
-            .take_stuck(now, self.timeouts.idle, socket_full);
-        let busy = self.requests.get() > 0;
-        if untaken && !busy {
-            return Some(Order::Abort);
-        }
+        let busy = self.is_busy();
         let idle = (!busy).then(|| self.idle.get().unwrap_or(now));
         self.idle.set(idle);
         if let Some((since, end)) = self.door.closed.get() {
@@ -169,7 +233,8 @@ impl Pulse {
         }
         // A slow caller's socket is full whenever it is looked at: only one that takes nothing at all is stuck. And who
         // takes its answer is there, even if it will send no more.
-        if self.signs.taken.take() {
+        let taken = self.signs.taken.take();
+        if taken {
             self.stuck.set(None);
             self.closed.set(None);
         }
@@ -182,7 +247,25 @@ impl Pulse {
         {
             return Some(Order::Abort);
         }
+        let lives = self.http2.lives.get();
+        let silence = lives.then(|| self.http2.due(now, taken)).flatten();
+        if silence == Some(Order::Abort) {
+            return silence;
+        }
+        let slow_head = || {
+            note(&self.head, &self.signs.bytes, now);
+            let since = self.head.get();
+            since.is_some_and(|since| lasted(since, self.timeouts.header))
+        };
+        let look = || self.http2.watches.get().then_some(Order::Look);
         let Some(idle) = idle else {
+            // Over HTTP/2 one head holds up all other streams.
+            if lives && slow_head() {
+                return Some(Order::SlowHead);
+            }
+            if let Some(look) = silence.or_else(look) {
+                return Some(look);
+            }
             // What comes now may be the next request's head: its time begins when this one has ended.
             return self
                 .closed
@@ -193,16 +276,18 @@ impl Pulse {
         if let Some(told) = self.told.get() {
             return lasted(told.max(idle), LAST_WORDS).then_some(Order::Abort);
         }
-        note(&self.head, &self.signs.bytes, now);
-        if let Some(since) = self.head.get() {
-            return lasted(since, self.timeouts.header).then_some(Order::SlowHead);
+        if slow_head() {
+            return Some(Order::SlowHead);
         }
-        lasted(idle, self.timeouts.idle).then_some(Order::Leave)
+        if self.head.get().is_none() && lasted(idle, self.timeouts.idle) {
+            return Some(Order::Leave);
+        }
+        silence.or_else(look)
     }
 }
 
 /// Notes since when a sign has been there.
-pub(super) fn note(since: &Cell<Option<Instant>>, sign: &Cell<bool>, now: Instant) {
+fn note(since: &Cell<Option<Instant>>, sign: &Cell<bool>, now: Instant) {
     match (sign.get(), since.get()) {
         (true, None) => since.set(Some(now)),
         (false, Some(_)) => since.set(None),

@@ -61,6 +61,8 @@ pub enum Reason {
     RequestTimeout,
     /// A version of HTTP that is not spoken here.
     HttpVersion,
+    /// A connection of HTTP/2 with too much of what is cheap to send and costly to take.
+    Flood,
 }
 
 struct Row {
@@ -151,6 +153,7 @@ const TABLE: &[Row] = &[
         FailureKind::Timeout.failure(),
     ),
     row(Reason::HttpVersion, "http_version", 505, CALLER),
+    row(Reason::Flood, "flood", 429, CALLER),
 ];
 
 // The table is indexed by discriminant: a row in the wrong place does not compile.
@@ -160,7 +163,7 @@ const _: () = {
         assert!(TABLE[i].reason as usize == i);
         i += 1;
     }
-    assert!(Reason::HttpVersion as usize + 1 == TABLE.len());
+    assert!(Reason::Flood as usize + 1 == TABLE.len());
 };
 
 impl Reason {

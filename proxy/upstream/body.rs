@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::idle::Idle;
 use crate::http1::framing::BodyError;
 use crate::http1::wire::WireBody;
+use crate::http2::body::StreamBody;
 
 /// A request's body as its caller sends it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub enum Inbound {
     /// Over HTTP/1.1.
     Http1(WireBody),
     /// Over HTTP/2.
-    Http2(Incoming),
+    Http2(StreamBody),
 }
 
 /// How the caller's body broke off.
@@ -32,16 +32,15 @@ struct BrokeOff(UploadState);
 impl Inbound {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         match self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| {
-                BrokeOff(match error {
-                    BodyError::Broken => UploadState::Gone,
-                    BodyError::Malformed | BodyError::Incomplete => UploadState::Broken,
-                })
-            }),
-            Self::Http2(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|_| BrokeOff(UploadState::Broken)),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
         }
+        .map_err(|error| {
+            BrokeOff(match error {
+                BodyError::Broken => UploadState::Gone,
+                BodyError::Malformed | BodyError::Incomplete => UploadState::Broken,
+            })
+        })
     }
 
     /// Whether nothing follows.

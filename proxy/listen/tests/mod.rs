@@ -5,6 +5,8 @@ mod bed;
 mod bodies;
 /// Versions that speak HTTP/2 behind callers that do not.
 mod over_h2c;
+/// Callers of HTTP/2, frame by frame.
+mod over_http2;
 /// Rollouts: evidence, stable in the candidate's place, copies for the candidate.
 mod rollouts;
 /// Callers over HTTP/2 that make no room for what they asked for.

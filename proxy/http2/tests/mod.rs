@@ -1,0 +1,2 @@
+mod beside;
+mod bounds;
