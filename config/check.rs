@@ -19,6 +19,7 @@ mod releases;
 mod route;
 mod rule;
 mod service;
+mod tls;
 mod unreached;
 mod value;
 mod when;

@@ -13,6 +13,7 @@ mod plan;
 mod route;
 mod schema;
 mod service;
+mod tls;
 
 pub(crate) use guard::{Bound, CompareOrNot, ErrorRate, Guard, Latency, Metric, Prometheus};
 pub(crate) use leaf::{
@@ -33,6 +34,9 @@ pub(crate) use route::{
 pub(crate) use schema::schema;
 pub(crate) use service::{
     ActiveHealth, Balance, Health, PassiveHealth, Pool, Protocol, Service, Version,
+};
+pub(crate) use tls::{
+    ClientAuth, ClientAuthMode, ListenerTls, ServerCertificate, ServiceTls, TlsVersion,
 };
 
 use schemars::JsonSchema;
