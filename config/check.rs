@@ -10,6 +10,7 @@ mod guard;
 mod guarded;
 mod host;
 mod listener;
+mod listener_tls;
 mod metric;
 mod names;
 mod order;

@@ -46,9 +46,6 @@ use serde::Deserialize;
 /// apart from mistakes, because whoever writes one did not mistype it.
 pub(crate) const LATER: &[(&str, &[&str])] = &[
     ("Tidegate", &["tracing", "alerts"]),
-    ("Listener", &["tls"]),
-    ("ListenerTimeouts", &["handshake"]),
-    ("ListenerProtocol", &["h2"]),
     ("UserSource", &["jwt"]),
     ("Version", &["dns", "endpoints_file"]),
     ("Service", &["tls"]),

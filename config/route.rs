@@ -45,6 +45,16 @@ pub enum HostPattern {
     Suffix(String),
 }
 
+impl std::fmt::Display for HostPattern {
+    /// As it is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
 /// What a path must be.
 #[derive(Debug, Clone)]
 pub enum PathMatch {

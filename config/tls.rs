@@ -2,15 +2,19 @@
 //! files are read again when they change, like the configuration itself.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
 use crate::HostPattern;
+
+/// Before it ends a certificate is warned of for so long.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// `listeners[].tls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +31,15 @@ pub struct ListenerTls {
 /// `listeners[].tls.certificates[]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerCertificate {
-    /// For which names; those of the certificate itself where the file gives none.
+    /// For which names; those of the certificate itself where the file gives none. A star is one label here.
     pub hosts: Vec<HostPattern>,
     /// The certificate and its key.
     pub pair: Arc<KeyPair>,
+}
+
+/// Whether a certificate that ends then is to be replaced now.
+pub fn ends_soon(end: Timestamp, now: Timestamp) -> bool {
+    end.duration_since(now) < SOON
 }
 
 /// A version of TLS.
@@ -88,6 +97,21 @@ pub struct KeyPair {
     pub names: Vec<String>,
     /// A hash of the bytes of all files.
     pub(crate) hash: u64,
+}
+
+impl KeyPair {
+    /// The server names that it is for, as patterns. A star is one label, as certificates have it.
+    pub(crate) fn hosts(&self) -> Vec<HostPattern> {
+        let pattern = |name: &String| match name.strip_prefix('*') {
+            Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
+            None => HostPattern::Exact(name.clone()),
+        };
+        let names = self.names.iter();
+        names
+            .filter(|name| name.parse::<IpAddr>().is_err())
+            .map(pattern)
+            .collect()
+    }
 }
 
 impl PartialEq for KeyPair {

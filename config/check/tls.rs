@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::Check;
 use crate::problem::quoted;
 use crate::source::At;
-use crate::tls::{Authorities, KeyPair};
+use crate::tls::{Authorities, KeyPair, ends_soon};
 
 /// The largest file of certificates: every public authority together has a quarter of this.
 const MAX_CERTIFICATES: u64 = 1 << 20;
@@ -40,6 +40,7 @@ impl Check<'_> {
             None => None,
         };
         let (cert_bytes, key_bytes) = (cert_bytes?, key_bytes?);
+        // The key's permissions are looked at here.
         let chain = self.chain(files.cert, &cert_bytes)?;
         let (not_after, names) = self.end_and_names(files.cert, &chain[0])?;
         let key = self.private_key(files.key, &key_bytes)?;
@@ -60,7 +61,10 @@ impl Check<'_> {
             hash.update(&(bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         }
-        certified.ocsp = ocsp;
+        certified.ocsp = match (ocsp, files.ocsp) {
+            (Some(answer), Some(place)) => self.ocsp(place, answer),
+            _ => None,
+        };
         Some(Arc::new(KeyPair {
             cert: files.cert.1.to_owned(),
             certified: Arc::new(certified),
@@ -68,6 +72,21 @@ impl Check<'_> {
             names,
             hash: hash.digest(),
         }))
+    }
+
+    /// An OCSP answer to staple. Without one the handshake is as good, so what is none is a warning.
+    fn ocsp(&mut self, (at, path): (&At<'_>, &Path), answer: Vec<u8>) -> Option<Vec<u8>> {
+        if is_ocsp_answer(&answer) {
+            return Some(answer);
+        }
+        let message = format!(
+            "{} is no OCSP answer that says anything: none is stapled",
+            shown(path)
+        );
+        let hint =
+            "fetch it anew as DER: `openssl ocsp -issuer CA -cert CERT -url URL -respout FILE`";
+        self.problems.warning(at, "T407", message, hint);
+        None
     }
 
     /// Authorities that vouch for others. `None` where a problem was told.
@@ -151,13 +170,27 @@ impl Check<'_> {
             self.problems.error(at, "T402", message, hint);
             return None;
         };
-        if end <= Timestamp::now() {
+        let now = Timestamp::now();
+        let hint = "replace it: those who look will refuse it";
+        if end <= now {
             let message = format!("the certificate in {} has ended at {end}", shown(path));
-            let hint = "replace it: those who look will refuse it";
             self.problems.warning(at, "T405", message, hint);
+        } else if ends_soon(end, now) {
+            let message = format!("the certificate in {} ends at {end}", shown(path));
+            let hint = "replace it before: those who look will refuse it then";
+            self.problems.warning(at, "T406", message, hint);
         }
         Some((end, names(&certificate)))
     }
+}
+
+/// A successful `OCSPResponse` (RFC 6960 §4.2.1), as far as its frame goes: a sequence as long as the file that begins
+/// with the status 0. Who made it, and for which certificate, callers look at.
+fn is_ocsp_answer(der: &[u8]) -> bool {
+    let Ok((rest, content)) = x509_parser::der_parser::asn1_rs::Sequence::from_der(der) else {
+        return false;
+    };
+    rest.is_empty() && content.content.starts_with(&[0x0a, 1, 0])
 }
 
 /// The DNS names and IP addresses that a certificate is for.

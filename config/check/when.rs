@@ -90,7 +90,7 @@ impl Check<'_> {
             .collect()
     }
 
-    fn not_empty(&mut self, at: &At<'_>, entries: usize, key: &str) {
+    pub(super) fn not_empty(&mut self, at: &At<'_>, entries: usize, key: &str) {
         if entries == 0 {
             self.problems.error(
                 at,

@@ -26,7 +26,7 @@ use super::{Answer, Peer, fallback, local, refusal};
 use crate::http1::head::recycle;
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
-use crate::snapshot::{View, Viewer};
+use crate::snapshot::{Listener, View, Viewer};
 use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::{Inbound, Outbound};
 
@@ -126,10 +126,15 @@ impl Gate {
             client,
         };
 
-        let admitted = match screen::admit(head, listener, &view.snapshot.listeners[at], from) {
+        let known = &view.snapshot.listeners[at];
+        let encrypted = peer.is_encrypted();
+        let admitted = match screen::admit(head, listener, known, from, encrypted) {
             Ok(admitted) => admitted,
             Err(reason) => return Err(reason),
         };
+        if encrypted && is_misdirected(host_of(head), peer, known) {
+            return Err(Reason::Misdirected);
+        }
         if view.snapshot.table.conflict(at, &head.headers).is_some()
             && listener.profile == config::Profile::Edge
         {
@@ -367,6 +372,19 @@ impl Gate {
         }
         Ok(stream)
     }
+}
+
+/// Whether a request is for a host that its connection was not opened for, where that decided whom the caller had to
+/// convince who it is (RFC 9110 §7.4). Where callers are not asked, one connection may carry requests for all hosts.
+fn is_misdirected(host: &str, peer: &Peer, listener: &Listener) -> bool {
+    let (Some(session), Some(serving)) = (&peer.session, &listener.serving) else {
+        return false;
+    };
+    serving.asks
+        && !host.is_empty()
+        && !serving
+            .certificates
+            .are_for_both(session.server_name.as_deref(), host)
 }
 
 /// A request's head as another version of its service gets it: rewritten, not edited yet.

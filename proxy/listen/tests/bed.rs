@@ -160,8 +160,8 @@ impl Bed {
                     leaving: Rc::new(Cell::new(false)),
                 };
                 let key = ListenerKey::of(&listener);
-                tokio::task::spawn_local(connection.serve(stream, move |http2| {
-                    Peer::new(from, key, id, http2, Box::new(()))
+                tokio::task::spawn_local(connection.serve(stream, move |http2, session| {
+                    Peer::new(from, key, id, http2, session, Box::new(()))
                 }));
             }
         });

@@ -53,6 +53,8 @@ fn listener(name: &str, profile: Profile, trusted: &[&str]) -> Listener {
         profile,
         http1: true,
         h2c: true,
+        h2: false,
+        tls: None,
         client_address: ClientAddress::default(),
         limits: Limits {
             connections: 100,
