@@ -28,8 +28,9 @@ pub(crate) use plan::{
     Allow, Cohort, Day, Deny, Fallback, Gate, Hold, OnRegression, Rollout, Stage, Windows,
 };
 pub(crate) use route::{
-    HeaderEdits, Match, PathMatch, Redirect, Region, Respond, Retry, Rewrite, Route, RouteTimeouts,
-    Rule, Scheme, Split, TextMatch, UserMatch, When,
+    CertificateMatch, CertificatePart, HeaderEdits, Match, PathMatch, Redirect, Region, Respond,
+    Retry, Rewrite, Route, RouteTimeouts, Rule, Scheme, Split, TextMatch, UserMatch, ValueMatch,
+    When,
 };
 pub(crate) use schema::schema;
 pub(crate) use service::{
@@ -222,6 +223,9 @@ pub(crate) struct UserSource {
     pub(crate) assign_cookie: Option<String>,
     /// `true`: the client's address, IPv4 whole, IPv6 by /64.
     pub(crate) client_address: Option<bool>,
+    /// A part of the certificate that the caller showed: `dns`, `uri`, `email`, `subject` or `fingerprint`. Of several
+    /// names the first.
+    pub(crate) client_certificate: Option<CertificatePart>,
 }
 
 /// Why the loader refused a text.

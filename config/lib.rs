@@ -34,9 +34,9 @@ pub use normal::{BadPath, normalise};
 pub use plan::{Plan, Rollout};
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use route::{
-    Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,
-    Respond, Retry, RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts, Rule, Split, SplitBy,
-    Target, TemplatePart, TextMatch, UserSource, When,
+    Action, CertificatePart, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch,
+    Redirect, RegionMatch, Respond, Retry, RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts,
+    Rule, Split, SplitBy, Target, TemplatePart, TextMatch, UserSource, When,
 };
 pub use service::{
     ActiveHealth, Balance, EndpointAddress, Health, PassiveHealth, Pool, Protocol, Service, Version,

@@ -64,6 +64,7 @@
 //! | T909 | warning: a rollout whose candidate is stable already |
 //! | T910 | warning: what only a restart changes |
 //! | T911 | warning: a guard that never fires |
+//! | T912 | warning: client certificates count, and no listener asks for them |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

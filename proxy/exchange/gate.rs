@@ -151,6 +151,7 @@ impl Gate {
             query: head.uri.query(),
             headers: &head.headers,
             client,
+            certificate: peer.certificate(),
         };
         match view
             .snapshot
@@ -161,7 +162,7 @@ impl Gate {
             Decision::Answer { route } => {
                 let written = &view.snapshot.config.routes[route];
                 account.set_series(passage.series(route, VersionId::NONE));
-                let mut response = local::answer(&written.action, head);
+                let mut response = local::answer(&written.action, head, encrypted);
                 edit_local(&mut response, &passage, route);
                 Ok(self.answer_here(response, account))
             }
@@ -314,7 +315,7 @@ impl Gate {
         response
     }
 
-    fn open(&self, head: &Parts, peer: &Peer, view: &Rc<View>, started: Instant) -> Account {
+    fn open(&self, head: &Parts, peer: &Rc<Peer>, view: &Rc<View>, started: Instant) -> Account {
         let series = Series {
             listener: peer.listener_id,
             route: RouteId::NONE,

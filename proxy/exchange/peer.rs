@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::record::ListenerId;
 use crate::snapshot::ListenerKey;
-use crate::transport::session::Session;
+use crate::transport::session::{ClientCertificate, Session};
 
 /// The other end of a connection that was accepted.
 #[derive(Debug)]
@@ -50,6 +50,11 @@ impl Peer {
             session,
             _presence: presence,
         }
+    }
+
+    /// The certificate that it showed.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.session.as_ref()?.certificate.as_ref()
     }
 
     /// What its connection is encrypted by decides the scheme of its requests.

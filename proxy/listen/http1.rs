@@ -217,13 +217,14 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
     let mut trailers = None;
     let mut relay: Option<Relay> = None;
     let mut is_broken = false;
+    let can_carry = framing != Framing::Chunked && wire.can_carry();
     poll_fn(|cx| {
         loop {
             if is_broken {
                 ready!(wire.poll_flush(cx))?;
                 return Poll::Ready(Err(gone()));
             }
-            if framing != Framing::Chunked && (relay.is_some() || body.has_source()) {
+            if can_carry && (relay.is_some() || body.has_source()) {
                 ready!(wire.poll_flush(cx))?;
                 let relay = relay.get_or_insert_with(Relay::default);
                 let Poll::Ready(carried) = body.poll_carry(wire, relay, cx) else {

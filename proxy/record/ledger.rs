@@ -457,7 +457,7 @@ mod tests {
         a.refuse(listener, Reason::Draining);
         let door = &ledger.listeners()[0];
         assert_eq!(
-            (door.connections, door.refusals[Reason::Draining as usize]),
+            (door.connections, door.refusals.0[Reason::Draining as usize]),
             (2, 1)
         );
         let totals = ledger.totals(version);
@@ -486,6 +486,7 @@ mod tests {
                 h2_streams: 1,
             },
             timeouts: config::ListenerTimeouts {
+                handshake: Duration::ZERO,
                 header: second,
                 body_idle: second,
                 idle: second,

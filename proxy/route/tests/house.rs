@@ -66,6 +66,7 @@ fn listener(name: &str, profile: Profile, trusted: &[&str]) -> Listener {
             h2_streams: 100,
         },
         timeouts: ListenerTimeouts {
+            handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             idle: Duration::from_secs(60),
@@ -249,6 +250,7 @@ impl Request {
             query: self.query.as_deref(),
             headers: &self.headers,
             client: self.client,
+            certificate: None,
         }
     }
 
