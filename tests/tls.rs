@@ -882,7 +882,10 @@ fn what_cannot_be_meant_is_an_error_with_its_place() {
             "version: 1\nlisteners:\n  - {{ name: in, address: \"127.0.0.1:0\", {listener} }}\nroutes: [{{ name: r, respond: {{ status: 200 }} }}]\n"
         );
         std::fs::write(&file, yaml).expect("written");
-        let output = command(&["check", &file.display().to_string(), "--format", "json"], "");
+        let output = command(
+            &["check", &file.display().to_string(), "--format", "json"],
+            "",
+        );
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let problems: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let hit = problems

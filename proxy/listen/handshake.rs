@@ -111,6 +111,9 @@ impl Handshakes {
             Ok(stream) => {
                 let stream = Tls::new(stream);
                 let session = Session::of(&stream);
+                if session.is_outlived() {
+                    return Err(Failure::Failed(Handshake::Certificate, None));
+                }
                 Ok((stream, session))
             }
             Err((error, stream)) => {

@@ -50,6 +50,16 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Whether it goes on with an earlier session whose certificate has ended since: only whole handshakes look at that.
+    pub fn is_outlived(&self) -> bool {
+        let ended = |certificate: &ClientCertificate| {
+            certificate.not_after < jiff::Timestamp::now().as_second()
+        };
+        self.resumed && self.certificate.as_ref().is_some_and(ended)
+    }
+}
+
 /// A caller's certificate, as far as anybody asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientCertificate {
