@@ -7,6 +7,7 @@ use crate::h2c::Session;
 use crate::http1::Exchange;
 use crate::load::Round;
 use crate::poll::{Happening, Poll, Whose};
+use crate::tls::Wire;
 use crate::workload::{STREAMS_BESIDE, Workload};
 
 /// The clients of one run.
@@ -14,13 +15,14 @@ pub(crate) struct Clients {
     to: SocketAddr,
     close: bool,
     streams: Option<usize>,
+    tls: bool,
     clients: Vec<Client>,
     /// Whose turn it is to ask when requests come by the clock.
     turn: usize,
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Wire,
     talk: Talk,
     out: Vec<u8>,
     sent: usize,
@@ -34,11 +36,17 @@ enum Talk {
 impl Clients {
     /// Nobody yet.
     pub(crate) fn none(workload: &Workload, to: SocketAddr) -> Self {
-        let Workload { close, streams, .. } = *workload;
+        let Workload {
+            close,
+            streams,
+            tls,
+            ..
+        } = *workload;
         Self {
             to,
             close,
             streams,
+            tls,
             clients: Vec::new(),
             turn: 0,
         }
@@ -120,13 +128,19 @@ impl Clients {
             }
             _ => {}
         }
+        let socket = TcpStream::from(socket);
+        let stream = if self.tls {
+            Wire::encrypted(socket, self.streams.is_some())
+        } else {
+            Wire::Plain(socket)
+        };
         let mut client = Client {
-            stream: socket.into(),
+            stream,
             talk,
             out,
             sent: 0,
         };
-        poll.watch(&client.stream, Whose::Client(place))?;
+        poll.watch(client.stream.socket(), Whose::Client(place))?;
         client.flush()?;
         Ok(client)
     }
@@ -173,7 +187,7 @@ impl Client {
         round: &mut Round,
         buffer: &mut [u8],
     ) -> Result<Still, String> {
-        if happening.writable && self.sent < self.out.len() {
+        if happening.writable {
             self.flush().map_err(|error| format!("writing: {error}"))?;
         }
         if !happening.readable {
@@ -193,13 +207,22 @@ impl Client {
             self.talk.take(&buffer[..read], &mut self.out, round)?;
             self.flush().map_err(|error| format!("writing: {error}"))?;
             // The socket was emptied: the next bytes will be a new edge.
-            if read < buffer.len() && !happening.ended {
+            let emptied = read < buffer.len() && self.stream.is_emptied_by_short_reads();
+            if emptied && !happening.ended {
                 return Ok(Still::Open);
             }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Err(error) = self.stream.send_rest()
+            && !matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::NotConnected
+            )
+        {
+            return Err(error);
+        }
         while self.sent < self.out.len() {
             match self.stream.write(&self.out[self.sent..]) {
                 Ok(written) => self.sent += written,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Ours.
 pub(crate) fn tidegate_yaml(
-    address: SocketAddr,
+    [address, secure]: [SocketAddr; 2],
     admin: SocketAddr,
     [v1, v2]: [SocketAddr; 2],
 ) -> String {
@@ -18,6 +18,10 @@ runtime: {{ workers: 1, drain: {{ min: 0s, max: 1s }} }}
 listeners:
   - name: in
     address: {address}
+    trusted_headers: [x-user-id]
+  - name: secure
+    address: {secure}
+    tls: {{ certificates: [{{ cert: ./tls.crt, key: ./tls.key }}] }}
     trusted_headers: [x-user-id]
 admin: {{ address: {admin} }}
 identity: {{ user: [{{ header: x-user-id }}, {{ client_address: true }}] }}
@@ -40,8 +44,7 @@ routes:
 
 /// nginx: `split_clients` hashes the user, two upstreams keep connections.
 pub(crate) fn nginx_conf(
-    address: SocketAddr,
-    h2c: SocketAddr,
+    [address, h2c, secure]: [SocketAddr; 3],
     [v1, v2]: [SocketAddr; 2],
     folder: &Path,
 ) -> String {
@@ -66,6 +69,8 @@ http {{
   upstream v2 {{ server {v2} max_fails=0; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen {address} backlog=4096; listen {h2c} http2 backlog=4096;
+    listen {secure} ssl http2 backlog=4096; ssl_certificate {folder}/tls.crt; ssl_certificate_key {folder}/tls.key;
+    ssl_protocols TLSv1.2 TLSv1.3;
     location / {{
       proxy_pass http://$version; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -78,10 +83,11 @@ http {{
 
 /// HAProxy: one backend, its servers weighted and found by a hash of the user.
 pub(crate) fn haproxy_cfg(
-    address: SocketAddr,
-    h2c: SocketAddr,
+    [address, h2c, secure]: [SocketAddr; 3],
     [v1, v2]: [SocketAddr; 2],
+    folder: &Path,
 ) -> String {
+    let folder = folder.display();
     format!(
         "global
   maxconn 8192
@@ -98,6 +104,7 @@ defaults
 frontend in
   bind {address} backlog 4096
   bind {h2c} proto h2
+  bind {secure} backlog 4096 ssl crt {folder}/tls.pem alpn h2,http/1.1
   default_backend app
 backend app
   balance hdr(X-User-Id)
@@ -109,7 +116,11 @@ backend app
 }
 
 /// Envoy: weighted clusters, picked by a hash of the user.
-pub(crate) fn envoy_json(address: SocketAddr, origins: [SocketAddr; 2]) -> String {
+pub(crate) fn envoy_json(
+    [address, secure]: [SocketAddr; 2],
+    origins: [SocketAddr; 2],
+    folder: &Path,
+) -> String {
     let types = "type.googleapis.com/envoy.extensions";
     let socket = |of: SocketAddr| serde_json::json!({ "socket_address": { "address": of.ip().to_string(), "port_value": of.port() } });
     let cluster = |name: &str, of: SocketAddr| {
@@ -145,15 +156,33 @@ pub(crate) fn envoy_json(address: SocketAddr, origins: [SocketAddr; 2]) -> Strin
             "typed_config": { "@type": format!("{types}.filters.http.router.v3.Router") },
         }],
     });
+    let filter = serde_json::json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": connections,
+    });
+    let file =
+        |name: &str| serde_json::json!({ "filename": folder.join(name).display().to_string() });
+    let encryption = serde_json::json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": format!("{types}.transport_sockets.tls.v3.DownstreamTlsContext"),
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" },
+                "tls_certificates": [{ "certificate_chain": file("tls.crt"), "private_key": file("tls.key") }],
+            },
+        },
+    });
     serde_json::json!({
         "static_resources": {
             "listeners": [{
                 "name": "in",
                 "address": socket(address),
-                "filter_chains": [{ "filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connections,
-                }] }],
+                "filter_chains": [{ "filters": [filter] }],
+            }, {
+                "name": "secure",
+                "address": socket(secure),
+                "filter_chains": [{ "filters": [filter], "transport_socket": encryption }],
             }],
             "clusters": [cluster("v1", origins[0]), cluster("v2", origins[1])],
         },

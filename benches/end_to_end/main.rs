@@ -29,6 +29,7 @@ mod origin;
 mod peers;
 mod poll;
 mod table;
+mod tls;
 mod workload;
 
 use std::io::Write;

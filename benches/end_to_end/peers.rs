@@ -13,6 +13,8 @@ use crate::install::{self, bounded, last_words};
 use crate::job;
 use crate::load::INTERRUPTED;
 use crate::measure::{Cores, pin};
+use crate::tls;
+use crate::workload::Workload;
 
 /// A contender listens within this time, under valgrind too.
 const START: Duration = Duration::from_secs(60);
@@ -45,7 +47,9 @@ pub(crate) struct Running {
     pub(crate) contender: Contender,
     pub(crate) address: SocketAddr,
     /// Where HTTP/2 by prior knowledge is spoken; nginx and HAProxy want a port for it.
-    pub(crate) h2c_address: SocketAddr,
+    h2c_address: SocketAddr,
+    /// Where TLS is spoken: HTTP/1.1 and HTTP/2, as the handshake agrees.
+    tls_address: SocketAddr,
     /// Tidegate's admin address.
     pub(crate) admin: SocketAddr,
     /// What it was told.
@@ -114,15 +118,26 @@ impl Ready {
         let name = self.contender.name();
         let folder = folder.join(name);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let [address, h2c, admin] = [free_port()?, free_port()?, free_port()?];
+        let [address, h2c, secure, admin] =
+            [free_port()?, free_port()?, free_port()?, free_port()?];
+        tls::write_pair(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (file, text) = match self.contender {
-            Contender::Tidegate => ("tidegate.yaml", job::tidegate_yaml(address, admin, origins)),
+            Contender::Tidegate => (
+                "tidegate.yaml",
+                job::tidegate_yaml([address, secure], admin, origins),
+            ),
             Contender::Nginx => (
                 "nginx.conf",
-                job::nginx_conf(address, h2c, origins, &folder),
+                job::nginx_conf([address, h2c, secure], origins, &folder),
             ),
-            Contender::Haproxy => ("haproxy.cfg", job::haproxy_cfg(address, h2c, origins)),
-            Contender::Envoy => ("envoy.json", job::envoy_json(address, origins)),
+            Contender::Haproxy => (
+                "haproxy.cfg",
+                job::haproxy_cfg([address, h2c, secure], origins, &folder),
+            ),
+            Contender::Envoy => (
+                "envoy.json",
+                job::envoy_json([address, secure], origins, &folder),
+            ),
         };
         let file = folder.join(file);
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -157,6 +172,7 @@ impl Ready {
             contender: self.contender,
             address,
             h2c_address,
+            tls_address: secure,
             admin,
             file,
             child,
@@ -190,6 +206,15 @@ impl Ready {
 }
 
 impl Running {
+    /// Where it takes such traffic.
+    pub(crate) fn address_for(&self, workload: &Workload) -> SocketAddr {
+        match (workload.tls, workload.streams) {
+            (true, _) => self.tls_address,
+            (false, Some(_)) => self.h2c_address,
+            (false, None) => self.address,
+        }
+    }
+
     /// The process that was started.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()

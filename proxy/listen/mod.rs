@@ -4,12 +4,14 @@
 //! - [`worker`]: one thread: its runtime, its gate, its orders
 //! - [`listener`]: one socket of one worker: accept, bounds, back off
 //! - [`connection`]: one connection: which protocol, then requests until it ends
+//! - [`handshake`]: TLS: how an encrypted connection begins
 //! - [`http1`]: the requests of a connection that speaks HTTP/1.1, one after the other
 //! - [`http2`]: a connection that speaks HTTP/2; [`session`] is its streams, all in its one task
 //! - [`presence`]: that a connection is here: counted, and bounded
 //! - [`pulse`]: what a connection is doing, and since when, for whoever must end the ones that do nothing
 
 pub mod connection;
+pub mod handshake;
 pub mod http1;
 pub mod http2;
 pub mod listener;
