@@ -2,6 +2,7 @@
 //! code is used here, so that a test sees what a user sees.
 
 mod backend;
+mod certificates;
 mod client;
 mod clients;
 mod h2c;
@@ -11,6 +12,7 @@ mod origin;
 mod planned;
 mod proxy;
 mod scripted;
+mod secure;
 mod site;
 mod store;
 mod wait;
@@ -18,6 +20,7 @@ mod websocket;
 mod wire;
 
 pub use backend::{Backend, Echo, Mood, hash, pattern};
+pub use certificates::{Authority, Holds, Pair};
 pub use client::Conn;
 pub use clients::installed;
 pub use h2c::{H2Client, grpc_frame};
@@ -28,6 +31,7 @@ pub use planned::Planned;
 pub use proxy::{Launch, Proxy, command};
 pub use rustix::process::Signal;
 pub use scripted::Scripted;
+pub use secure::{Caller, Secure};
 pub use site::Site;
 pub use store::{Gauges, Store};
 pub use wait::{eventually, soon, until};
