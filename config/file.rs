@@ -51,8 +51,6 @@ pub(crate) const LATER: &[(&str, &[&str])] = &[
     ("ListenerProtocol", &["h2"]),
     ("UserSource", &["jwt"]),
     ("Version", &["dns", "endpoints_file"]),
-    ("Service", &["tls"]),
-    ("Protocol", &["h2", "auto"]),
     ("Balance", &["peak_ewma", "hash"]),
     ("Route", &["mirror"]),
     ("When", &["time", "device", "tag", "cel"]),

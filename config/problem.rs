@@ -45,6 +45,7 @@
 //! | T401 | a file that cannot be read |
 //! | T402 | a file that does not hold what it should |
 //! | T403 | a pattern of files to include |
+//! | T409 | a machine that has no certificate authorities |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |

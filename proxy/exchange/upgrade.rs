@@ -111,6 +111,8 @@ async fn one_way(
         }
         moved.set(Instant::now());
         to.write_all(&buffer[..n]).await?;
+        // What was written to an encrypted stream may not have left.
+        to.flush().await?;
         moved.set(Instant::now());
     }
 }

@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::record::process::ProcessFacts;
 use crate::record::{BOUNDS, FailureKind, Ledger, Reason, Totals};
+use crate::transport::fault::Fault;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ metrics! {
         "From a request's head to the end of its answer.";
     FAILURES = Counter "tidegate_failures_total" Count ["service", "version", "kind"]
         "Requests that failed by the fault of the version they were sent to.";
+    HANDSHAKES = Counter "tidegate_upstream_handshake_failures_total" Count ["service", "version", "reason"]
+        "TLS handshakes with endpoints that failed; the requests count as connect failures.";
     FALLBACKS = Counter "tidegate_fallbacks_total" Count ["service", "version"]
         "Requests of this version that another version answered in its place.";
     CONNECTIONS = Gauge "tidegate_connections" Count ["listener"]
@@ -266,6 +269,11 @@ impl Metrics {
                 let failures = totals.failures_of(kind);
                 if failures > 0 {
                     page.counter(&FAILURES, &[&service, &version, kind.as_str()], failures);
+                }
+            }
+            for (reason, count) in Fault::WORDS.into_iter().zip(totals.handshakes) {
+                if count > 0 {
+                    page.counter(&HANDSHAKES, &[&service, &version, reason], count);
                 }
             }
             page.counter(&FALLBACKS, &[&service, &version], totals.fallbacks);

@@ -2,6 +2,10 @@
 //!
 //! - [`socket`]: the stream
 //! - [`tls`]: its encrypted kind
+//! - [`dialer`]: how this side begins to encrypt
+//! - [`fault`]: why that failed
 
+pub mod dialer;
+pub mod fault;
 pub mod socket;
 pub mod tls;

@@ -118,6 +118,15 @@ impl Secure {
     }
 }
 
+impl Inside {
+    fn note(&self, caller: Caller) {
+        self.callers
+            .lock()
+            .expect("no thread panicked")
+            .push(caller);
+    }
+}
+
 impl Drop for Secure {
     fn drop(&mut self) {
         self.inside.stop.store(true, SeqCst);
@@ -144,9 +153,7 @@ async fn connection(stream: TcpStream, inside: Arc<Inside>) {
     let caller = caller(&stream);
     let to = inside.goes_to.get(&caller.protocol);
     let to = to.or_else(|| inside.goes_to.get("")).copied();
-    let mut callers = inside.callers.lock().expect("no thread panicked");
-    callers.push(caller);
-    drop(callers);
+    inside.note(caller);
     let Some(to) = to else { return };
     let Ok(plain) = TcpStream::connect(to).await else {
         return;
