@@ -61,6 +61,8 @@ mod stages;
 mod steering;
 /// The house stays in order.
 mod tidy;
+/// Versions that are spoken to by TLS.
+mod tls_upstream;
 /// The machine runs out of something.
 mod trouble;
 /// A tunnel needs both sides' word.
