@@ -511,6 +511,7 @@ mod tests {
         }
         worker.connections(series.listener, 1);
         worker.upstream_connections(series.version, 2);
+        worker.handshake_failed(series.version, &Fault::Authority);
         worker.fallback(series.version);
         let metrics = Metrics::new(ledger, 1);
         metrics.reloaded(2);
@@ -567,12 +568,14 @@ mod tests {
             ("tidegate_rollout_phase", "gauge"),
             ("tidegate_rollout_weight", "gauge"),
             ("tidegate_upstream_connections", "gauge"),
+            ("tidegate_upstream_handshake_failures_total", "counter"),
         ];
         assert_eq!(types(&text), BTreeMap::from(expected));
         for line in [
             r#"tidegate_requests_total{listener="edge",route="shop",service="checkout",version="v2",code="502"} 15"#,
             r#"tidegate_failures_total{service="checkout",version="v2",kind="connect_timeout"} 1"#,
             r#"tidegate_fallbacks_total{service="checkout",version="v2"} 1"#,
+            r#"tidegate_upstream_handshake_failures_total{service="checkout",version="v2",reason="authority"} 1"#,
             r#"tidegate_connections{listener="edge"} 1"#,
             r#"tidegate_upstream_connections{service="checkout",version="v2"} 2"#,
             r#"tidegate_refusals_total{listener="edge",reason="no_route"} 1"#,

@@ -172,3 +172,73 @@ fn of_client(alert: AlertDescription) -> Option<Fault> {
 fn told(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: Error) -> Fault {
+        Fault::of(&io::Error::new(io::ErrorKind::InvalidData, error), "HTTP/2")
+    }
+
+    #[test]
+    fn every_fault_has_a_word_of_its_own() {
+        let text = || "why".to_owned();
+        let faults = [
+            Fault::NotTls,
+            Fault::Closed,
+            Fault::Incompatible(text()),
+            Fault::Protocol("HTTP/2"),
+            Fault::Authority,
+            Fault::Time(text()),
+            Fault::Name(text()),
+            Fault::Certificate(text()),
+            Fault::Client("why"),
+            Fault::Other(text()),
+        ];
+        let words: Vec<_> = faults.iter().map(Fault::word).collect();
+        assert_eq!(words, Fault::WORDS);
+    }
+
+    #[test]
+    fn errors_are_told_in_words() {
+        let closed = io::Error::from(io::ErrorKind::ConnectionReset);
+        for (fault, word, text) in [
+            (
+                Fault::of(&closed, "HTTP/2"),
+                "closed",
+                "closed the connection",
+            ),
+            (of(Error::NoApplicationProtocol), "protocol", "speak HTTP/2"),
+            (
+                of(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+                "authority",
+                "name its authority in `ca`",
+            ),
+            (
+                of(Error::AlertReceived(AlertDescription::CertificateRequired)),
+                "client_certificate",
+                "name one in `cert` and `key`",
+            ),
+            (
+                of(Error::AlertReceived(AlertDescription::ProtocolVersion)),
+                "incompatible",
+                "TLS 1.2",
+            ),
+        ] {
+            assert_eq!(fault.word(), word);
+            assert!(fault.to_string().contains(text), "{fault}");
+        }
+    }
+
+    #[test]
+    fn only_the_refusal_of_our_certificate_comes_behind_the_handshake() {
+        let alert = |alert| {
+            let error = Error::AlertReceived(alert);
+            Fault::behind_handshake(&io::Error::new(io::ErrorKind::InvalidData, error))
+        };
+        assert!(alert(AlertDescription::UnknownCA).is_some());
+        assert!(alert(AlertDescription::InternalError).is_none());
+        assert!(Fault::behind_handshake(&io::ErrorKind::ConnectionReset.into()).is_none());
+    }
+}

@@ -119,14 +119,7 @@ pub enum Opened {
 /// # Errors
 /// As [`ConnectError`] says.
 pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<Box<Http1>, ConnectError> {
-    let socket = if place.endpoint.secure.is_some() {
-        // Boxed: every request would pay for the size of a handshake.
-        let opened = Box::pin(within(bound, place, negotiate(&place.endpoint, true)));
-        opened.await?.0
-    } else {
-        let dialed = async { Ok(dial_for_request(&place.endpoint.address).await?) };
-        within(bound, place, dialed).await?
-    };
+    let (socket, _) = within(bound, place, negotiate(&place.endpoint, true)).await?;
     Ok(Box::new(Http1::new(socket, place.clone())))
 }
 
@@ -244,7 +237,8 @@ async fn negotiate(endpoint: &Endpoint, http1: bool) -> Result<(Socket, bool), F
 async fn greet(endpoint: &Endpoint, socket: Socket, http1: bool) -> Result<(Socket, bool), Failed> {
     match (&endpoint.secure, socket) {
         (Some(secure), Socket::Tcp(stream)) => {
-            let (stream, http2) = secure.handshake(stream, http1).await?;
+            // Boxed: every request would pay for the size of a handshake.
+            let (stream, http2) = Box::pin(secure.handshake(stream, http1)).await?;
             Ok((stream.into(), http2))
         }
         (_, socket) => Ok((socket, endpoint.protocol == Protocol::H2c)),

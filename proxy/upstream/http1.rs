@@ -301,6 +301,17 @@ impl Http1 {
     }
 }
 
+impl Drop for Http1 {
+    /// Under TLS, an end that is not announced looks like one that somebody else has made.
+    fn drop(&mut self) {
+        if self.is_reusable()
+            && let Some(tls) = self.socket.tls_mut()
+        {
+            tls.say_goodbye();
+        }
+    }
+}
+
 /// A head in the form of HTTP/2 as HTTP/1.1 has it; what frames the body is written with it.
 pub(super) fn as_http1(head: &request::Parts) -> request::Parts {
     let mut head = head.clone();
@@ -335,6 +346,8 @@ impl AsyncRead for Http1 {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // It is nobody else's from now on, and its end is not ours to announce.
+        this.keep_alive = false;
         this.inlet.poll_raw(&mut this.socket, cx, out)
     }
 }

@@ -141,10 +141,15 @@ async fn connection(stream: TcpStream, inside: Arc<Inside>) {
     let Ok(stream) = stream.into_std() else {
         return;
     };
-    if let Ok(copy) = stream.try_clone() {
+    if let (Ok(copy), Ok(last)) = (stream.try_clone(), stream.try_clone()) {
         inside.open.lock().expect("no thread panicked").push(copy);
+        let stream = TcpStream::from_std(stream).expect("within a runtime");
+        serve(stream, &inside).await;
+        let _ = last.shutdown(Shutdown::Both);
     }
-    let stream = TcpStream::from_std(stream).expect("within a runtime");
+}
+
+async fn serve(stream: TcpStream, inside: &Inside) {
     let config = inside.config.lock().expect("no thread panicked").clone();
     let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
         inside.refused.fetch_add(1, SeqCst);
