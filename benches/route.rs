@@ -284,6 +284,7 @@ fn config(routes: Vec<Route>) -> Config {
             stable: 0,
             versions: ["v1", "v2"].map(version).into(),
             protocol: Protocol::Http1,
+            tls: None,
             balance: Balance::default(),
             pool: Pool {
                 max_per_endpoint: NonZeroUsize::MIN,

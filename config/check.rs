@@ -22,6 +22,7 @@ mod route;
 mod rule;
 mod service;
 mod tls;
+mod trust;
 mod unreached;
 mod value;
 mod when;
@@ -49,6 +50,8 @@ pub(crate) struct Check<'c> {
     problems: &'c mut Problems,
     /// Lists of users that were read already, by path: many rules may name one.
     users: HashMap<PathBuf, std::sync::Arc<std::collections::BTreeSet<String>>>,
+    /// The machine's authorities, once they were asked for; `None` where it has none.
+    machine: Option<Option<std::sync::Arc<crate::tls::Authorities>>>,
     /// Written ones, and behind them guarded splits as far as routes were checked.
     rollouts: Vec<Rollout>,
     /// Whether the file says who the user is, and where regions come from.
@@ -69,6 +72,7 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
         reader,
         problems,
         users: HashMap::new(),
+        machine: None,
         rollouts: Vec::new(),
         has_identity: parts.iter().any(|part| part.file.identity.is_some()),
         has_geo: parts.iter().any(|part| part.file.geo.is_some()),

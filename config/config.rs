@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tls::KeyPair;
 use crate::{Listener, Rollout, Route, Service, Share, UserSource};
 
 /// What the operator wants, complete and consistent. Two equal files give equal values.
@@ -29,6 +30,16 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Rollouts in the order written, guarded splits after them. Names are unique.
     pub rollouts: Vec<Rollout>,
+}
+
+impl Config {
+    /// The certificates that endpoints are shown, each with the name of its service.
+    pub fn client_certificates(&self) -> impl Iterator<Item = (&str, &KeyPair)> {
+        self.services.iter().filter_map(|service| {
+            let pair = service.tls.as_ref()?.client.as_deref()?;
+            Some((service.name.as_str(), pair))
+        })
+    }
 }
 
 /// `runtime:`.

@@ -49,8 +49,6 @@ pub(crate) const LATER: &[(&str, &[&str])] = &[
     ("Tidegate", &["tracing", "alerts"]),
     ("UserSource", &["jwt"]),
     ("Version", &["dns", "endpoints_file"]),
-    ("Service", &["tls"]),
-    ("Protocol", &["h2", "auto"]),
     ("Balance", &["peak_ewma", "hash"]),
     ("Route", &["mirror"]),
     ("When", &["time", "device", "tag", "cel"]),

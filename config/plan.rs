@@ -1,11 +1,13 @@
 //! A rollout: from which version to which, by which steps, and what sends it back.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::{DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
 
+use crate::tls::Authorities;
 use crate::{Share, SplitBy, When};
 
 /// A stage ends only after so many of the candidate's requests where the file does not say `min_requests`.
@@ -179,8 +181,10 @@ pub struct Gate {
     pub name: String,
     /// The stage that it stands before, from 1.
     pub before_stage: usize,
-    /// Where it is asked, by GET: `http://…`.
+    /// Where it is asked, by GET: `http://…` or `https://…`.
     pub url: String,
+    /// Who vouches for it, where it is asked by https.
+    pub authorities: Option<Arc<Authorities>>,
     /// For so long an answer is waited for. Default 5 s.
     pub timeout: Duration,
 }
@@ -294,8 +298,10 @@ pub enum MetricSource {
 /// `guard.metrics[].prometheus`, and what its value must not be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrometheusQuery {
-    /// The server: `http://HOST:PORT`, with a path where it has one.
+    /// The server: `http://HOST:PORT` or `https://HOST:PORT`, with a path where it has one.
     pub url: String,
+    /// Who vouches for it, where it is asked by https.
+    pub authorities: Option<Arc<Authorities>>,
     /// What is asked; must give one number.
     pub query: String,
     /// How often. Default 15 s.

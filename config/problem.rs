@@ -50,6 +50,7 @@
 //! | T406 | warning: a certificate that ends soon |
 //! | T407 | warning: an OCSP answer that is none |
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
+//! | T409 | a machine that has no certificate authorities |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Share;
+use crate::tls::ServiceTls;
 
 /// `services[]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Service {
     pub pool: Pool,
     /// How endpoints are judged.
     pub health: Health,
+    /// How they prove who they are, where they are spoken to by TLS.
+    pub tls: Option<ServiceTls>,
 }
 
 /// `services[].versions[]`.
@@ -66,6 +69,10 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 over plaintext, by prior knowledge.
     H2c,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/2 or HTTP/1.1 over TLS: the endpoint chooses at each connection.
+    Auto,
 }
 
 /// `services[].balance`.

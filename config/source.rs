@@ -158,6 +158,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The file that it stands in.
+    pub(crate) fn source(&self) -> &'a Source {
+        self.source
+    }
+
     /// `tidegate.yaml:4`: for messages that name a second place.
     pub(crate) fn told(&self) -> String {
         format!("{}:{}", self.source.name.display(), self.value_place().line)

@@ -6,6 +6,7 @@ mod good;
 mod random;
 mod releases;
 mod several;
+mod trust;
 mod watching;
 
 use std::path::Path;

@@ -77,8 +77,8 @@ impl ClientAuth {
 /// `services[].tls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceTls {
-    /// Who vouches for the endpoints; the machine's own authorities where the file names none.
-    pub authorities: Option<Arc<Authorities>>,
+    /// Who vouches for the endpoints: the machine's own authorities where the file names none.
+    pub authorities: Arc<Authorities>,
     /// The name that endpoints must have and that is asked for; their IP address where the file gives none.
     pub server_name: Option<ServerName<'static>>,
     /// What is shown to endpoints.
@@ -135,11 +135,11 @@ impl fmt::Debug for KeyPair {
 
 /// Certificate authorities that are believed. Equal where the bytes of the file are.
 pub struct Authorities {
-    /// The file.
+    /// The file; empty for those of the machine.
     pub path: PathBuf,
     /// Ready for handshakes; at least one.
     pub roots: Arc<RootCertStore>,
-    /// When the first of them ends.
+    /// When the first of them ends; never for those of the machine, which are not this file's affair.
     pub not_after: Timestamp,
     /// A hash of the file's bytes.
     pub(crate) hash: u64,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::harness::{
-    Authority, Backend, Conn, Echo, Gauges, H2Client, Launch, Proxy, Store, Tls, WebSocket,
-    command, grpc_frame, replace,
+    Authority, Backend, Caller, Conn, Echo, Gauges, H2Client, Launch, Proxy, Secure, Store, Tls,
+    TlsAuthority, WebSocket, command, grpc_frame, replace,
 };
 
 mod rollouts;
@@ -18,12 +18,14 @@ mod rollouts;
 struct Stage {
     /// By the name that stood before the endpoint, and the endpoint.
     backends: BTreeMap<(String, String), Backend>,
+    /// Before them, where the example speaks TLS to them.
+    secure: Vec<Secure>,
     /// Where the example asks a Prometheus.
     store: Option<(Gauges, Store)>,
     proxy: Proxy,
     listener: String,
     /// Where the example has certificates: who made them.
-    authority: Option<Authority>,
+    authority: Option<TlsAuthority>,
 }
 
 /// Where an example's Prometheus is.
@@ -41,6 +43,7 @@ const EXERCISES: &[(&str, Exercise)] = &[
     ("grpc.yaml", grpc),
     ("quickstart.yaml", quickstart),
     ("sidecar.yaml", sidecar),
+    ("tls_upstream.yaml", tls_upstream),
     ("websocket.yaml", websocket),
     ("weight.yaml", weight),
 ];
@@ -187,6 +190,17 @@ fn sidecar(stage: &Stage) {
     assert_eq!(client.get("/", &["x-user-id: 1"]).status, 200);
 }
 
+fn tls_upstream(stage: &Stage) {
+    let share = stage.share("x-user-id: {}", "v2", 500);
+    assert!((5.0..=16.0).contains(&share), "one in ten, here {share} %");
+    let callers: Vec<_> = stage.secure.iter().flat_map(Secure::callers).collect();
+    let asked_for = |c: &Caller| c.name.as_deref() == Some("checkout.internal");
+    assert!(
+        callers.len() > 1 && callers.iter().all(asked_for),
+        "{callers:?}"
+    );
+}
+
 fn weight(stage: &Stage) {
     let share = stage.share("x-user-id: {}", "v2", 2000);
     assert!(
@@ -225,11 +239,11 @@ fn edge_tls(stage: &Stage) {
 }
 
 /// The certificates that an example names, made for it.
-fn certificates_beside(text: &str, folder: &Path) -> Option<Authority> {
+fn certificates_beside(text: &str, folder: &Path) -> Option<TlsAuthority> {
     if !text.contains("./tls/") {
         return None;
     }
-    let authority = Authority::new();
+    let authority = TlsAuthority::new();
     let tls = folder.join("tls");
     fs::create_dir_all(&tls).expect("a folder");
     authority.issue(&["shop.example.com"]).write(&tls, "shop");
@@ -331,6 +345,10 @@ impl Stage {
             .replace_all(&text, "address: 127.0.0.1:0")
             .into_owned();
         let h2c = text.contains("protocol: h2c");
+        let upstream = text
+            .contains("./upstream-ca.crt")
+            .then(|| Authority::new("the example's"));
+        let mut secure = Vec::new();
         let mut backends: BTreeMap<(String, String), Backend> = BTreeMap::new();
         let token = Regex::new(r"name:\s*([\w.-]+)|(127\.0\.0\.1:[1-9]\d*)").unwrap();
         let (mut version, mut out, mut from) = (String::new(), String::new(), 0);
@@ -348,7 +366,15 @@ impl Stage {
                         }
                     });
                 out += &text[from..endpoint.start()];
-                out += &backend.endpoint();
+                out += &match &upstream {
+                    None => backend.endpoint(),
+                    Some(authority) => {
+                        let pair = authority.signs(&["checkout.internal"]);
+                        let tls = Secure::before(backend.address, pair.server(&["http/1.1"], None));
+                        secure.push(tls);
+                        secure[secure.len() - 1].endpoint()
+                    }
+                };
                 from = endpoint.end();
             }
         }
@@ -373,10 +399,14 @@ impl Stage {
         }
         let launch = Launch::text(&out);
         copy_beside(file, launch.folder());
+        if let Some(upstream) = &upstream {
+            upstream.write(launch.folder(), "upstream-ca.crt");
+        }
         let authority = certificates_beside(&out, launch.folder());
         Self {
             authority,
             backends,
+            secure,
             store,
             proxy: launch.start(),
             listener,

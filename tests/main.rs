@@ -63,6 +63,8 @@ mod steering;
 mod tidy;
 /// Encrypted connections: certificates, sessions, and who callers are.
 mod tls;
+/// Versions that are spoken to by TLS.
+mod tls_upstream;
 /// The machine runs out of something.
 mod trouble;
 /// A tunnel needs both sides' word.

@@ -80,6 +80,7 @@ fn watched(store: &Store, metric: &str, query: &str) -> Watched {
         metric: metric.to_owned(),
         query: PrometheusQuery {
             url: store.url(),
+            authorities: None,
             query: query.to_owned(),
             every: Duration::from_millis(200),
             bad: Bad::Below(0.98),

@@ -11,8 +11,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
 
 use crate::harness::{
-    Authority, Backend, Conn, Echo, Issued, Launch, Proxy, Site, Tls, TlsConn, command, eventually,
-    pattern, replace, soon, until,
+    Backend, Conn, Echo, Issued, Launch, Proxy, Site, Tls, TlsAuthority as Authority, TlsConn,
+    command, eventually, pattern, replace, soon, until,
 };
 
 /// A version, an authority, and a listener that shows `shop` (shop.example.com and, by a star, *.example.com) first and

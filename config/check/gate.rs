@@ -33,6 +33,7 @@ impl Check<'_> {
                 name: gate.name.clone(),
                 before_stage: self.stage_number(&at.key("before_stage"), gate.before_stage, stages),
                 url: self.url(&at.key("http"), &gate.http),
+                authorities: self.url_authorities(&at, "http", &gate.http, gate.ca.as_ref()),
                 timeout: self.wait(&at.key("timeout"), gate.timeout.as_ref(), GATE_TIMEOUT),
             });
         }
@@ -49,17 +50,13 @@ impl Check<'_> {
         number
     }
 
-    /// An address that is asked in plaintext.
+    /// An address that is asked.
     pub(super) fn url(&mut self, at: &At<'_>, text: &UrlText) -> String {
         let UrlText(url) = text;
-        if let Some(rest) = url.strip_prefix("https://") {
-            let message = "https is not supported by this version yet";
-            let shown: String = rest.chars().take(60).collect();
-            self.problems
-                .error(at, "T107", message, format!("use http: `http://{shown}`"));
-            return url.clone();
-        }
-        let wrong = match url.strip_prefix("http://") {
+        let behind_scheme = url
+            .strip_prefix("http://")
+            .or_else(|| url.strip_prefix("https://"));
+        let wrong = match behind_scheme {
             None => true,
             Some(rest) => {
                 let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -78,7 +75,7 @@ impl Check<'_> {
                 message,
                 "write it like `http://127.0.0.1:7000/gate`, without user, spaces and `#`",
             );
-        } else if let Some(rest) = url.strip_prefix("http://") {
+        } else if let Some(rest) = behind_scheme {
             let host = rest.split(['/', '?']).next().unwrap_or_default();
             self.authority(at, host, true);
         }

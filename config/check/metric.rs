@@ -132,6 +132,7 @@ impl Check<'_> {
         let bounds = (SHORTEST_EVERY, LONGEST_EVERY);
         PrometheusQuery {
             url,
+            authorities: self.url_authorities(&at, "url", &written.url, written.ca.as_ref()),
             query: query.to_owned(),
             every: self.duration_within(&at.key("every"), written.every.as_ref(), EVERY, bounds),
             bad,

@@ -10,6 +10,7 @@ use super::names::Unique;
 use crate::file;
 use crate::names::{list, nearest};
 use crate::problem::quoted;
+use crate::read::Part;
 use crate::source::At;
 use crate::{
     ActiveHealth, Balance, EndpointAddress, Health, PassiveHealth, Pool, Protocol, Service, Share,
@@ -30,14 +31,14 @@ impl Check<'_> {
             let root = At::root(&part.source);
             let at = root.key("services");
             for (index, service) in part.file.services.iter().enumerate() {
-                let service = self.service(&at.index(index), service);
+                let service = self.service(&at.index(index), service, part);
                 services.push(service);
             }
         }
         services
     }
 
-    fn service(&mut self, at: &At<'_>, written: &file::Service) -> Service {
+    fn service(&mut self, at: &At<'_>, written: &file::Service, part: &Part) -> Service {
         let versions_at = at.key("versions");
         if written.versions.is_empty() {
             let message = format!("service {} has no version", quoted(&written.name));
@@ -97,16 +98,44 @@ impl Check<'_> {
             name: written.name.clone(),
             stable: stable.unwrap_or(0),
             versions,
-            protocol: match written.protocol {
-                None | Some(file::Protocol::Http1) => Protocol::Http1,
-                Some(file::Protocol::H2c) => Protocol::H2c,
-            },
+            protocol: self.protocol(at, written),
             balance: match written.balance {
                 None | Some(file::Balance::LeastRequest) => Balance::LeastRequest,
                 Some(file::Balance::RoundRobin) => Balance::RoundRobin,
             },
             pool: self.pool(&at.key("pool"), written.pool.as_ref()),
             health: self.health(&at.key("health"), written.health.as_ref()),
+            tls: self.service_tls(at, written, part),
+        }
+    }
+
+    /// What is spoken, which must go with whether it is spoken over TLS.
+    fn protocol(&mut self, at: &At<'_>, written: &file::Service) -> Protocol {
+        let spoken = written.protocol.unwrap_or(file::Protocol::Http1);
+        let contradiction = match (spoken, written.tls.is_some()) {
+            (file::Protocol::H2c, true) => Some((
+                "`h2c` is HTTP/2 without TLS, and the service has `tls`",
+                "write `protocol: h2`, or remove `tls`",
+            )),
+            (file::Protocol::H2, false) => Some((
+                "`h2` is HTTP/2 over TLS, and the service has no `tls`",
+                "write `protocol: h2c` for HTTP/2 without TLS, or add `tls: {}`",
+            )),
+            (file::Protocol::Auto, false) => Some((
+                "`auto` is agreed on in the handshake of TLS, and the service has no `tls`",
+                "write `http/1.1` or `h2c`, or add `tls: {}`",
+            )),
+            _ => None,
+        };
+        if let Some((message, hint)) = contradiction {
+            self.problems
+                .error(&at.key("protocol"), "T314", message, hint);
+        }
+        match spoken {
+            file::Protocol::Http1 => Protocol::Http1,
+            file::Protocol::H2c => Protocol::H2c,
+            file::Protocol::H2 => Protocol::H2,
+            file::Protocol::Auto => Protocol::Auto,
         }
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DurationText, Hold, ShareText, UrlText};
+use super::{DurationText, Hold, PathText, ShareText, UrlText};
 
 /// What sends a candidate back. Whichever fires first does.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -99,6 +99,8 @@ pub(crate) struct Metric {
 pub(crate) struct Prometheus {
     /// The server, with a path where it has one.
     pub(crate) url: UrlText,
+    /// A PEM file with the authorities that vouch for it, where it is asked by https. Default: those of the machine.
+    pub(crate) ca: Option<PathText>,
     /// What is asked; must give one number.
     pub(crate) query: String,
     /// How often. A duration from 1 s to 1 h, default `15s`.

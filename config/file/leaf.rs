@@ -75,5 +75,5 @@ leaf!(
 );
 leaf!(
     /// `http://127.0.0.1:7000/gate`.
-    UrlText, "an address that begins with http://", "http://127.0.0.1:7000/gate"
+    UrlText, "an address that begins with http:// or https://", "http://127.0.0.1:7000/gate"
 );

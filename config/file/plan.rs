@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    ClockText, DurationText, Guard, MomentText, ShareText, UrlText, WeightText, When, ZoneText,
+    ClockText, DurationText, Guard, MomentText, PathText, ShareText, UrlText, WeightText, When,
+    ZoneText,
 };
 
 /// A release of one version, stage by stage. Rules name it by `rollout`; its state is kept apart from the file.
@@ -163,8 +164,10 @@ pub(crate) struct Gate {
     pub(crate) name: String,
     /// The number of the stage that it stands before, from 1, mirror stages included.
     pub(crate) before_stage: u64,
-    /// Where it is asked.
+    /// Where it is asked: `http://…` or `https://…`.
     pub(crate) http: UrlText,
+    /// A PEM file with the authorities that vouch for it, where it is asked by https. Default: those of the machine.
+    pub(crate) ca: Option<PathText>,
     /// For so long an answer is waited for. A duration, default `5s`.
     pub(crate) timeout: Option<DurationText>,
     /// What no answer means: `hold`, the only one and the default.

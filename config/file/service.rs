@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DurationText, ShareText};
+use super::{DurationText, ServiceTls, ShareText};
 
 /// What requests are forwarded to.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -17,7 +17,8 @@ pub(crate) struct Service {
     pub(crate) stable: String,
     /// Its versions; at least one. Their order is the order that slots are handed out in.
     pub(crate) versions: Vec<Version>,
-    /// What every version speaks: `http/1.1` (default) or `h2c`.
+    /// What every version speaks: `http/1.1` (default) or `h2c`; with `tls` `http/1.1` (default), `h2`, or `auto`: what each
+    /// endpoint likes best of the two.
     pub(crate) protocol: Option<Protocol>,
     /// How an endpoint is chosen: `least_request` (of two drawn at random, default) or `round_robin`.
     pub(crate) balance: Option<Balance>,
@@ -25,6 +26,9 @@ pub(crate) struct Service {
     pub(crate) pool: Option<Pool>,
     /// How endpoints are judged. Default: they are not.
     pub(crate) health: Option<Health>,
+    /// Endpoints are spoken to by TLS, and must prove who they are. Default: in plain. `tls: {}` believes the machine's
+    /// authorities.
+    pub(crate) tls: Option<ServiceTls>,
 }
 
 /// One version of a service.
@@ -50,6 +54,12 @@ pub(crate) enum Protocol {
     /// HTTP/2 without TLS, by prior knowledge.
     #[serde(rename = "h2c")]
     H2c,
+    /// HTTP/2 over TLS.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/2 or HTTP/1.1 over TLS, as each endpoint chooses when it is connected to (ALPN).
+    #[serde(rename = "auto")]
+    Auto,
 }
 
 /// How an endpoint is chosen.

@@ -201,17 +201,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     (
         "T107",
-        "services: [{ name: a, stable: v, versions: [], protocol: «auto» }]\n",
-        "supported: \"http/1.1\" and \"h2c\"",
-    ),
-    (
-        "T107",
         "services: [{ name: a, stable: v, versions: [], balance: «hash» }]\n",
-        "not supported",
-    ),
-    (
-        "T107",
-        "services: [{ name: a, stable: v, versions: [], «tls»: {} }]\n",
         "not supported",
     ),
     (

@@ -68,14 +68,19 @@ pub(super) const BAD: &[(&str, &str, &str)] = &[
         "expected \"hold\"",
     ),
     (
-        "T107",
-        "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], gates: [{ name: g, before_stage: 1, http: «\"https://127.0.0.1:1/\"» }] }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
-        "use http",
+        "T108",
+        "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], gates: [{ name: g, before_stage: 1, http: \"http://127.0.0.1:1/\", «ca»: ./ca.crt }] }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
+        "`http` is asked in plain",
     ),
     (
-        "T107",
-        "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], guard: { metrics: [{ name: m, prometheus: { url: «\"https://127.0.0.1:9090\"», query: up }, below: 1 }] } }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
-        "https is not supported by this version yet",
+        "T108",
+        "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], guard: { metrics: [{ name: m, prometheus: { url: \"http://127.0.0.1:9090\", «ca»: ./ca.crt, query: up }, below: 1 }] } }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
+        "`url` is asked in plain",
+    ),
+    (
+        "T304",
+        "rollouts: [{ name: r, service: app, candidate: v2, stages: [{ weight: 5%, hold: 1m }], gates: [{ name: g, before_stage: 1, http: «\"ftp://127.0.0.1:1/\"» }] }]\nroutes: [{ service: app, rules: [{ rollout: r }] }]\n",
+        "no address that can be asked",
     ),
     (
         "T108",

@@ -277,6 +277,7 @@ fn everything_that_a_rollout_can_say_arrives() {
             name: "e2e".to_owned(),
             before_stage: 3,
             url: "http://127.0.0.1:7000/gate".to_owned(),
+            authorities: None,
             timeout: Duration::from_secs(5),
         }]
     );
@@ -318,6 +319,7 @@ fn everything_that_a_rollout_can_say_arrives() {
         guard.metrics[1].source,
         MetricSource::Prometheus(PrometheusQuery {
             url: "http://127.0.0.1:9090".to_owned(),
+            authorities: None,
             query: "sum(rate(pay_ok[1m]))/sum(rate(pay[1m]))".to_owned(),
             every: Duration::from_secs(15),
             bad: Bad::Below(0.98),

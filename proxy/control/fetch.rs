@@ -1,9 +1,8 @@
 //! One question to somebody else over HTTP: a GET over a connection of its own, bounded in time and in bytes.
 //!
-//! Plain `http://` alone. Redirects are not followed: whoever wrote the URL named whom to ask, and nobody else is asked.
-//! A URL with a user name or a password is refused: the plan that holds it is shown by the API, in logs and in
-//! differences, and plain HTTP would carry it in the clear. Errors never repeat the URL for the same reason, as a
-//! query may hold a token; they name host and port.
+//! Redirects are not followed: whoever wrote the URL named whom to ask, and nobody else is asked. A URL with a user name or
+//! a password is refused: the plan that holds it is shown by the API, in logs and in differences. Errors never repeat the
+//! URL for the same reason, as a query may hold a token; they name host and port.
 
 use std::io;
 use std::time::Duration;
@@ -15,9 +14,15 @@ use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tidegate_config::tls::Authorities;
 use tidegate_config::units::show_duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::transport::dialer::{Dialer, Offer};
+use crate::transport::fault::Fault;
+use crate::transport::socket::Socket;
 
 /// Bytes of an answer's body: numbers and verdicts are far below, and a wrong URL must not fill the memory.
 pub const BODY_BYTES: usize = 1 << 20;
@@ -50,8 +55,16 @@ pub enum FetchError {
         /// What the system says.
         source: io::Error,
     },
+    /// No TLS.
+    #[error("cannot be asked by https at {authority}: {source}")]
+    Tls {
+        /// Host and port.
+        authority: String,
+        /// What was wrong.
+        source: Fault,
+    },
     /// It broke off, or what it said was no HTTP.
-    #[error("gave no HTTP answer at {authority}: {source}; does it speak plain HTTP/1.1 there?")]
+    #[error("gave no HTTP answer at {authority}: {source}; does it speak HTTP/1.1 there?")]
     Broken {
         /// Host and port.
         authority: String,
@@ -69,16 +82,18 @@ pub enum FetchError {
     TooLong,
 }
 
-/// Asks, and waits for the whole answer. `within` counts from the first look-up of the name to the last byte.
+/// Asks, and waits for the whole answer. `within` counts from the first look-up of the name to the last byte. Who is asked
+/// by https must be vouched for by `authorities`.
 ///
 /// # Errors
 /// Where there is no whole answer; a status that says no is an answer.
 pub async fn fetch(
     url: &str,
+    authorities: Option<&Authorities>,
     within: Duration,
     headers: &HeaderMap,
 ) -> Result<Fetched, FetchError> {
-    let target = Target::of(url)?;
+    let target = Target::of(url, authorities)?;
     timeout(within, target.whole(headers))
         .await
         .unwrap_or(Err(FetchError::TimedOut(within)))
@@ -90,10 +105,11 @@ pub async fn fetch(
 /// Where no head of an answer came.
 pub async fn status(
     url: &str,
+    authorities: Option<&Authorities>,
     within: Duration,
     headers: &HeaderMap,
 ) -> Result<StatusCode, FetchError> {
-    let target = Target::of(url)?;
+    let target = Target::of(url, authorities)?;
     let head = target.with_answer(headers, async |answer| Ok(answer.status()));
     timeout(within, head)
         .await
@@ -101,7 +117,7 @@ pub async fn status(
 }
 
 /// Who is asked for what.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Target {
     /// As it stands in `Host`.
     host: HeaderValue,
@@ -109,22 +125,27 @@ struct Target {
     authority: String,
     /// What follows them.
     path: String,
+    /// Whom it must prove to be, where it is asked by https.
+    secure: Option<(Dialer, ServerName<'static>)>,
 }
 
 impl Target {
-    fn of(url: &str) -> Result<Self, FetchError> {
+    fn of(url: &str, authorities: Option<&Authorities>) -> Result<Self, FetchError> {
         let uri: Uri = url
             .parse()
             .map_err(|_| FetchError::Url("it is no URL; write http://HOST:PORT/PATH"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
+        let dialer = match (uri.scheme_str(), authorities) {
+            (Some("http"), _) => None,
+            (Some("https"), Some(authorities)) => {
+                Some(Dialer::new(authorities, None, Offer::Http1))
+            }
+            (Some("https"), None) => {
                 return Err(FetchError::Url(
-                    "https is not spoken here; write http://, to a proxy beside this one where it must be encrypted",
+                    "nobody is known here who could vouch for it",
                 ));
             }
-            _ => return Err(FetchError::Url("write http://HOST:PORT/PATH")),
-        }
+            _ => return Err(FetchError::Url("write http://HOST:PORT/PATH or https://")),
+        };
         let named = uri
             .authority()
             .filter(|authority| !authority.host().is_empty())
@@ -139,12 +160,19 @@ impl Target {
         }
         let host = HeaderValue::from_str(named.as_str())
             .map_err(|_| FetchError::Url("its host cannot stand in a header"))?;
+        let secure = match dialer {
+            Some(dialer) => Some((dialer, server_name(named.host())?)),
+            None => None,
+        };
+        let port = named.port_u16();
+        let port = port.unwrap_or(if secure.is_some() { 443 } else { 80 });
         Ok(Self {
             host,
-            authority: format!("{}:{}", named.host(), named.port_u16().unwrap_or(80)),
+            authority: format!("{}:{port}", named.host()),
             path: uri
                 .path_and_query()
                 .map_or_else(|| "/".to_owned(), ToString::to_string),
+            secure,
         })
     }
 
@@ -170,12 +198,7 @@ impl Target {
         headers: &HeaderMap,
         read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, FetchError>,
     ) -> Result<T, FetchError> {
-        let stream = TcpStream::connect(&self.authority)
-            .await
-            .map_err(|source| FetchError::Unreachable {
-                authority: self.authority.clone(),
-                source,
-            })?;
+        let stream = self.connect().await?;
         let broken = |source| FetchError::Broken {
             authority: self.authority.clone(),
             source,
@@ -199,6 +222,24 @@ impl Target {
         }
     }
 
+    async fn connect(&self) -> Result<Socket, FetchError> {
+        let authority = || self.authority.clone();
+        let stream = TcpStream::connect(&self.authority).await;
+        let stream = stream.map_err(|source| FetchError::Unreachable {
+            authority: authority(),
+            source,
+        })?;
+        let Some((dialer, name)) = &self.secure else {
+            return Ok(stream.into());
+        };
+        let secured = dialer.handshake(stream, name.clone()).await;
+        let (stream, _) = secured.map_err(|source| FetchError::Tls {
+            authority: authority(),
+            source,
+        })?;
+        Ok(stream.into())
+    }
+
     fn request(&self, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, FetchError> {
         let mut request = Request::get(&self.path)
             .body(Empty::new())
@@ -210,6 +251,13 @@ impl Target {
         fields.entry(USER_AGENT).or_insert(AGENT);
         Ok(request)
     }
+}
+
+/// Whom somebody must prove to be.
+fn server_name(host: &str) -> Result<ServerName<'static>, FetchError> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(bare.to_owned())
+        .map_err(|_| FetchError::Url("its host is no name that a certificate could be for"))
 }
 
 #[cfg(test)]
@@ -247,7 +295,13 @@ mod tests {
 
     async fn asked(answer: impl Into<Vec<u8>>) -> Result<Fetched, FetchError> {
         let (address, _told) = says(answer).await;
-        fetch(&format!("http://{address}/x"), PLENTY, &HeaderMap::new()).await
+        fetch(
+            &format!("http://{address}/x"),
+            None,
+            PLENTY,
+            &HeaderMap::new(),
+        )
+        .await
     }
 
     #[tokio::test]
@@ -257,7 +311,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-asks", HeaderValue::from_static("tidegate"));
         let url = format!("http://{address}/a/b?c=d%20e");
-        let fetched = fetch(&url, PLENTY, &headers).await.unwrap();
+        let fetched = fetch(&url, None, PLENTY, &headers).await.unwrap();
         assert_eq!(
             (fetched.status.as_u16(), &fetched.body[..]),
             (503, &b"later"[..])
@@ -318,10 +372,16 @@ mod tests {
     async fn the_status_alone_does_not_wait_for_the_body() {
         let (address, _told) = says("HTTP/1.1 204 Fine\r\n\r\n").await;
         let url = format!("http://{address}");
-        assert_eq!(status(&url, PLENTY, &HeaderMap::new()).await.unwrap(), 204);
+        assert_eq!(
+            status(&url, None, PLENTY, &HeaderMap::new()).await.unwrap(),
+            204
+        );
         let (address, _told) = says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
         let url = format!("http://{address}");
-        assert_eq!(status(&url, PLENTY, &HeaderMap::new()).await.unwrap(), 200);
+        assert_eq!(
+            status(&url, None, PLENTY, &HeaderMap::new()).await.unwrap(),
+            200
+        );
     }
 
     #[tokio::test]
@@ -330,10 +390,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}/secret?token=hidden");
         let short = Duration::from_millis(50);
-        let error = fetch(&url, short, &HeaderMap::new()).await.unwrap_err();
+        let error = fetch(&url, None, short, &HeaderMap::new())
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "did not answer within 50ms");
         drop(listener);
-        let error = fetch(&url, PLENTY, &HeaderMap::new()).await.unwrap_err();
+        let error = fetch(&url, None, PLENTY, &HeaderMap::new())
+            .await
+            .unwrap_err();
         let text = error.to_string();
         assert!(
             text.starts_with(&format!(
@@ -346,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_url_names_a_host_and_no_secrets() {
-        let target = |url| Target::of(url).map(|target| (target.authority, target.path));
+        let target = |url| Target::of(url, None).map(|target| (target.authority, target.path));
         let both = |authority: &str, path: &str| (authority.to_owned(), path.to_owned());
         assert_eq!(target("http://gate").unwrap(), both("gate:80", "/"));
         assert_eq!(
@@ -354,7 +418,7 @@ mod tests {
             both("[::1]:70", "/a?b")
         );
         for (wrong, why) in [
-            ("https://gate/", "https is not spoken here"),
+            ("https://gate/", "nobody is known here who could vouch"),
             ("gate:7000/x", "write http://HOST:PORT"),
             ("/x", "write http://HOST:PORT"),
             ("http://", "no URL"),

@@ -220,7 +220,14 @@ impl Question {
 
 async fn ask(gate: &Gate) -> Answer {
     let name = &gate.name;
-    match fetch::status(&gate.url, gate.timeout, &HeaderMap::new()).await {
+    match fetch::status(
+        &gate.url,
+        gate.authorities.as_deref(),
+        gate.timeout,
+        &HeaderMap::new(),
+    )
+    .await
+    {
         Ok(status) if status.is_success() => Answer::Yes,
         Ok(status) if status.is_redirection() => Answer::No(format!(
             "gate {name} said {}, and redirects are not followed",
@@ -290,6 +297,7 @@ mod tests {
                     name: "e2e".to_owned(),
                     before_stage: 3,
                     url: self.url.clone(),
+                    authorities: None,
                     timeout: Duration::from_millis(200),
                 },
             }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use tidegate_config::plan::PrometheusQuery;
+use tidegate_config::tls::Authorities;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -86,6 +87,7 @@ impl Queries {
                     number,
                     name: name.clone(),
                     url: answer::url(&watched.query, QUERY_TIMEOUT),
+                    authorities: watched.query.authorities.clone(),
                     every: watched.query.every.max(LEAST_PERIOD),
                     places: Arc::clone(&self.places),
                     tracks: Arc::clone(&self.tracks),
@@ -177,6 +179,7 @@ struct Question {
     number: u64,
     name: (String, String),
     url: String,
+    authorities: Option<Arc<Authorities>>,
     every: Duration,
     places: Arc<Semaphore>,
     tracks: Arc<Tracks>,
@@ -195,7 +198,7 @@ impl Question {
                     .acquire()
                     .await
                     .expect("the semaphore is never closed");
-                ask(&self.url).await
+                ask(&self.url, self.authorities.as_deref()).await
             };
             let (rollout, metric) = &self.name;
             tracing::debug!(rollout, metric, ?value, "metrics store asked");
@@ -205,10 +208,10 @@ impl Question {
 }
 
 /// The number, or a sentence that says why there is none.
-async fn ask(url: &str) -> Result<f64, String> {
+async fn ask(url: &str, authorities: Option<&Authorities>) -> Result<f64, String> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    match fetch::fetch(url, QUERY_TIMEOUT, &headers).await {
+    match fetch::fetch(url, authorities, QUERY_TIMEOUT, &headers).await {
         Ok(fetched) => answer::number(fetched.status, &fetched.body),
         Err(error) => Err(format!("prometheus {error}")),
     }
@@ -231,6 +234,7 @@ mod tests {
             metric: metric.to_owned(),
             query: PrometheusQuery {
                 url: format!("http://{store}"),
+                authorities: None,
                 query: "pay".to_owned(),
                 every: Duration::from_secs(15),
                 bad: Bad::Above(0.1),

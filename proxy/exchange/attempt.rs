@@ -87,7 +87,8 @@ pub async fn attempt(
             return Err(Miss::Failed(FailureKind::NoEndpoint));
         };
         (terms.tried)(lease.endpoint());
-        let outcome = match lease.connect(tries.fresh, tries.refused_by.as_ref()).await {
+        let connected = lease.connect(head.version, tries.fresh, tries.refused_by.as_ref());
+        let outcome = match connected.await {
             Err(error) => Err(Unanswered {
                 kind: error.into(),
                 unsent: Some(next),

@@ -21,7 +21,7 @@ use super::local::without_body;
 use super::mirror::{self, Mirrors};
 use super::passage::{Passage, edit_local, edit_request};
 use super::screen::{self, Admitted};
-use super::target::{for_protocol, host_of, rewrite};
+use super::target::{Form, for_protocol, host_of, rewrite};
 use super::{Answer, Peer, fallback, local, refusal};
 use crate::http1::head::recycle;
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
@@ -202,12 +202,13 @@ impl Gate {
             Ok(body) => body,
             Err(reason) => return Err(reason),
         };
-        let http2 = snapshot.config.services[choice.service].protocol == config::Protocol::H2c;
-        let upgrade = admitted.upgrade.clone().filter(|_| !http2);
+        let service = &snapshot.config.services[choice.service];
+        let form = Form::of(service, admitted.upgrade.is_some());
+        let upgrade = admitted.upgrade.clone().filter(|_| !form.http2);
         let secure = assigned_secure(head, passage);
         let onward = Onward {
             client: passage.client,
-            http2,
+            http2: form.http2,
             profile: passage.listener.profile,
         };
         let from = &passage.listener.client_address;
@@ -222,13 +223,13 @@ impl Gate {
         rewrite(head, route, rules);
         let edits = &snapshot.routes[choice.route];
         if matches!(body, Outbound::Empty) && upgrade.is_none() {
-            self.mirror(head, choice, passage, rules, http2);
+            self.mirror(head, choice, passage, rules, form);
         }
         // What stable would get instead, where the route's edits name the version.
         let other = claim
             .and_then(|claim| claim.stable)
             .filter(|_| edits.request.name_the_version())
-            .map(|stable| Box::new(copy_for(stable, head, choice, passage, http2)));
+            .map(|stable| Box::new(copy_for(stable, head, choice, passage, form)));
         edit_request(head, choice, choice.version, passage);
         let request_id = (!edits.response.is_empty() || account.has_entry())
             .then(|| head.headers.get(X_REQUEST_ID).cloned());
@@ -236,7 +237,7 @@ impl Gate {
         if let Some(entry) = account.entry() {
             entry.goes_out(&head.headers, request_id.as_ref(), &watch);
         }
-        for_protocol(head, http2);
+        for_protocol(head, form);
         if rules.retry.is_some() {
             self.budgets.asked(edits.id);
         }
@@ -333,12 +334,12 @@ impl Gate {
         choice: &Choice,
         passage: &Passage<'_>,
         rules: &config::Forward,
-        http2: bool,
+        form: Form,
     ) {
         if let Some(copy) = mirror::maybe(passage.view, choice, head, rules)
             && self.mirrors.have_room()
         {
-            let head = copy_for(copy.candidate(), head, choice, passage, http2);
+            let head = copy_for(copy.candidate(), head, choice, passage, form);
             self.mirrors.send(copy, head, self.ledger.clone());
         }
     }
@@ -395,10 +396,10 @@ fn copy_for(
     head: &Parts,
     choice: &Choice,
     passage: &Passage<'_>,
-    http2: bool,
+    form: Form,
 ) -> Parts {
     let mut copy = head.clone();
     edit_request(&mut copy, choice, version, passage);
-    for_protocol(&mut copy, http2);
+    for_protocol(&mut copy, form);
     copy
 }

@@ -56,11 +56,38 @@ pub fn rewrite(head: &mut Parts, route: &config::Route, rules: &config::Forward)
 /// What a version is told where an HTTP/1.0 caller named no host: later protocols must name one.
 const NO_HOST: &str = "localhost";
 
+/// The form in which a version is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// That of HTTP/2. A connection that turns out to be of HTTP/1.1 puts it right.
+    pub http2: bool,
+    /// Over TLS.
+    secure: bool,
+}
+
+impl Form {
+    /// What this service's versions want. Who asks to go on as another protocol can do so over HTTP/1.1 alone.
+    pub fn of(service: &config::Service, upgrades: bool) -> Self {
+        let http2 = match service.protocol {
+            config::Protocol::Http1 => false,
+            config::Protocol::H2c | config::Protocol::H2 => true,
+            config::Protocol::Auto => !upgrades,
+        };
+        Self {
+            http2,
+            secure: service.tls.is_some(),
+        }
+    }
+}
+
 /// The target in the form that the protocol wants.
-pub fn for_protocol(head: &mut Parts, http2: bool) {
-    if http2 {
+pub fn for_protocol(head: &mut Parts, form: Form) {
+    if form.http2 {
         let mut parts = std::mem::take(&mut head.uri).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(match form.secure {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        });
         parts.authority = head
             .headers
             .remove(header::HOST)

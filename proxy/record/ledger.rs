@@ -502,6 +502,7 @@ mod tests {
                 tags: BTreeMap::new(),
             }],
             protocol: config::Protocol::Http1,
+            tls: None,
             balance: config::Balance::LeastRequest,
             pool: config::Pool {
                 max_per_endpoint: NonZeroUsize::MIN,

@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::record::process::ProcessFacts;
 use crate::record::{BOUNDS, FailureKind, Handshake, Ledger, Reason, Totals};
+use crate::transport::fault::Fault;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ metrics! {
         "From a request's head to the end of its answer.";
     FAILURES = Counter "tidegate_failures_total" Count ["service", "version", "kind"]
         "Requests that failed by the fault of the version they were sent to.";
+    HANDSHAKES = Counter "tidegate_upstream_handshake_failures_total" Count ["service", "version", "reason"]
+        "TLS handshakes with endpoints that failed; the requests count as connect failures.";
     FALLBACKS = Counter "tidegate_fallbacks_total" Count ["service", "version"]
         "Requests of this version that another version answered in its place.";
     CONNECTIONS = Gauge "tidegate_connections" Count ["listener"]
@@ -288,6 +291,11 @@ impl Metrics {
                 let failures = totals.failures_of(kind);
                 if failures > 0 {
                     page.counter(&FAILURES, &[&service, &version, kind.as_str()], failures);
+                }
+            }
+            for (reason, count) in Fault::WORDS.into_iter().zip(totals.handshakes) {
+                if count > 0 {
+                    page.counter(&HANDSHAKES, &[&service, &version, reason], count);
                 }
             }
             page.counter(&FALLBACKS, &[&service, &version], totals.fallbacks);
@@ -539,6 +547,7 @@ mod tests {
         }
         worker.connections(series.listener, 1);
         worker.upstream_connections(series.version, 2);
+        worker.handshake_failed(series.version, &Fault::Authority);
         worker.fallback(series.version);
         let metrics = Metrics::new(ledger, 1);
         metrics.reloaded(2);
@@ -595,12 +604,14 @@ mod tests {
             ("tidegate_rollout_phase", "gauge"),
             ("tidegate_rollout_weight", "gauge"),
             ("tidegate_upstream_connections", "gauge"),
+            ("tidegate_upstream_handshake_failures_total", "counter"),
         ];
         assert_eq!(types(&text), BTreeMap::from(expected));
         for line in [
             r#"tidegate_requests_total{listener="edge",route="shop",service="checkout",version="v2",code="502"} 15"#,
             r#"tidegate_failures_total{service="checkout",version="v2",kind="connect_timeout"} 1"#,
             r#"tidegate_fallbacks_total{service="checkout",version="v2"} 1"#,
+            r#"tidegate_upstream_handshake_failures_total{service="checkout",version="v2",reason="authority"} 1"#,
             r#"tidegate_connections{listener="edge"} 1"#,
             r#"tidegate_upstream_connections{service="checkout",version="v2"} 2"#,
             r#"tidegate_refusals_total{listener="edge",reason="no_route"} 1"#,

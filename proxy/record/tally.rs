@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::record::{Blame, FailureKind, Outcome};
+use crate::transport::fault::Fault;
 
 /// Upper bounds of the duration histogram, with the words that Prometheus knows them by.
 ///
@@ -29,6 +30,7 @@ pub const BOUNDS: [(Duration, &str); 15] = [
 
 const BUCKETS: usize = BOUNDS.len() + 1;
 const KINDS: usize = FailureKind::ALL.len();
+const FAULTS: usize = Fault::WORDS.len();
 
 /// Adds to a counter that only this thread writes: a load and a store, where `fetch_add` would lock the line.
 pub(crate) fn bump(counter: &AtomicU64, by: u64) {
@@ -57,6 +59,8 @@ pub(crate) struct Tally {
     /// Failures that are the version's fault.
     failures: [AtomicU64; KINDS],
     pub(crate) fallbacks: AtomicU64,
+    /// Handshakes of TLS with its endpoints that failed, by [`Fault::kind`].
+    pub(crate) handshakes: [AtomicU64; FAULTS],
     pub(crate) connections: AtomicI64,
 }
 
@@ -98,6 +102,9 @@ impl Tally {
         totals.micros = totals
             .micros
             .wrapping_add(self.micros.load(Ordering::Relaxed));
+        for (sum, count) in totals.handshakes.iter_mut().zip(&self.handshakes) {
+            *sum += count.load(Ordering::Relaxed);
+        }
         totals.fallbacks += self.fallbacks.load(Ordering::Relaxed);
         totals.connections += self.connections.load(Ordering::Relaxed);
     }
@@ -111,6 +118,8 @@ pub struct Totals {
     pub(crate) by_kind: [u64; KINDS],
     /// Requests of this version that another version answered in its place.
     pub fallbacks: u64,
+    /// Handshakes of TLS with its endpoints that failed, in the order of [`Fault::WORDS`].
+    pub handshakes: [u64; FAULTS],
     /// Open connections to its endpoints.
     pub connections: i64,
 }

@@ -19,6 +19,7 @@ use crate::record::{
     Assignment, Ended, Handshake, ListenerId, Measure, Outcome, Reason, RolloutId, RouteId,
     VersionId,
 };
+use crate::transport::fault::Fault;
 
 /// Series that one worker tells apart; what comes later is counted under `(other)`. Reached only where a service
 /// answers with hundreds of different statuses on thousands of routes.
@@ -203,6 +204,11 @@ impl WorkerLedger {
     /// Counts connections to a version's endpoints, likewise.
     pub fn upstream_connections(&self, version: VersionId, delta: i64) {
         self.with_tally(version, |tally| shift(&tally.connections, delta));
+    }
+
+    /// Counts a handshake of TLS with one of a version's endpoints that failed.
+    pub fn handshake_failed(&self, version: VersionId, fault: &Fault) {
+        self.with_tally(version, |tally| bump(&tally.handshakes[fault.kind()], 1));
     }
 
     /// Counts a request of this version that another version answers in its place.

@@ -5,8 +5,12 @@
 //! - [`serving`]: what a listener's handshakes go by
 //! - [`certificates`]: which certificate is shown to whom
 //! - [`session`]: what a handshake agreed on
+//! - [`dialer`]: how this side begins to encrypt
+//! - [`fault`]: why that failed
 
 pub mod certificates;
+pub mod dialer;
+pub mod fault;
 pub mod serving;
 pub mod session;
 pub mod socket;

@@ -73,6 +73,14 @@ impl Socket {
         }
     }
 
+    /// Its encrypted kind, to change.
+    pub fn tls_mut(&mut self) -> Option<&mut Tls> {
+        match self {
+            Self::Tls(stream) => Some(stream),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
     /// Whether an idle connection can be used: its other end has neither closed it nor said something unasked, as far as
     /// the runtime knows. It looks between two rounds of its tasks; what comes later is under way like all that no look
     /// can see, and another look at each use costs 2 % of a request. The runtime may also believe in bytes that were

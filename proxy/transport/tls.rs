@@ -37,6 +37,13 @@ impl Tls {
         self.0.get_ref().0
     }
 
+    /// Announces that nothing more comes from this side, as far as there is room for it at this moment. Only where the other
+    /// side knows by other means that it has everything: what was cut short must not look whole.
+    pub fn say_goodbye(&mut self) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.0).poll_shutdown(&mut nobody);
+    }
+
     /// Ready when a read may find something: what was decrypted already, bytes, the end or an error.
     ///
     /// # Errors

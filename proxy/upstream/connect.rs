@@ -1,4 +1,5 @@
-//! A new connection to an endpoint: a place among the allowed ones, the socket, the HTTP handshake, all under one bound.
+//! A new connection to an endpoint: a place among the allowed ones, the socket, the handshakes of TLS and HTTP, all under
+//! one bound.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -13,15 +14,16 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
-use tidegate_config::EndpointAddress;
+use tidegate_config::{EndpointAddress, Protocol};
 use tokio::net::{TcpSocket, UnixSocket};
 
-use super::h2c::is_malformed;
+use super::h2c::{is_malformed, refusal};
 use super::http1::Http1;
 use super::scarcity::Scarcity;
 use super::{Endpoint, Outbound};
 use crate::descriptors::Use;
 use crate::record::{VersionId, WorkerLedger};
+use crate::transport::fault::Fault;
 use crate::transport::socket::Socket;
 
 /// Header fields of an answer that are accepted over HTTP/2, in bytes with 32 for each (RFC 9113 §6.5.2).
@@ -72,6 +74,14 @@ impl Place {
             }
         })
     }
+
+    /// A handshake with the endpoint failed, on either side.
+    pub(super) fn no_tls(&self, fault: &Fault) {
+        self.ledger.handshake_failed(self.version, fault);
+        if let Some(secure) = &self.endpoint.secure {
+            secure.tell(&self.endpoint.address, fault);
+        }
+    }
 }
 
 impl Drop for Place {
@@ -96,18 +106,40 @@ where
     }
 }
 
+/// A connection that was made.
+pub enum Opened {
+    /// For one request at a time.
+    Http1(Box<Http1>),
+    /// For as many as the endpoint allows.
+    Http2(http2::SendRequest<Outbound>, Rc<Standing>),
+}
+
 /// Connects; the connection speaks HTTP/1.1 and holds `place` until it is dropped.
 ///
 /// # Errors
 /// As [`ConnectError`] says.
 pub async fn http1(place: &Rc<Place>, bound: Duration) -> Result<Box<Http1>, ConnectError> {
-    let socket = within(
-        bound,
-        &place.endpoint,
-        dial_for_request(&place.endpoint.address),
-    )
-    .await?;
+    let (socket, _) = within(bound, place, negotiate(&place.endpoint, true)).await?;
     Ok(Box::new(Http1::new(socket, place.clone())))
+}
+
+/// Connects, and speaks what the endpoint likes best.
+///
+/// # Errors
+/// As [`ConnectError`] says.
+pub async fn either(place: &Rc<Place>, bound: Duration) -> Result<Opened, ConnectError> {
+    let negotiated = async {
+        let (socket, http2) = negotiate(&place.endpoint, false).await?;
+        Ok(match http2 {
+            false => Ok(socket),
+            true => Err(begin_http2(socket).await?),
+        })
+    };
+    let opened = within(bound, place, negotiated).await?;
+    Ok(match opened {
+        Ok(socket) => Opened::Http1(Box::new(Http1::new(socket, place.clone()))),
+        Err((sender, connection)) => Opened::Http2(sender, drive(connection, place)),
+    })
 }
 
 /// What is known of an HTTP/2 connection while it lasts.
@@ -117,32 +149,47 @@ pub struct Standing {
     pub allowed: Cell<usize>,
     /// It ended because the endpoint said what is no HTTP/2.
     pub is_malformed: Cell<bool>,
+    /// It ended because the endpoint does not accept who is calling: the handshake of TLS had not ended there.
+    pub is_refused: Cell<bool>,
 }
 
-/// Connects and speaks HTTP/2 by prior knowledge (RFC 9113 §3.3).
+/// Connects and speaks HTTP/2: under TLS where the endpoint has agreed to it, else by prior knowledge (RFC 9113 §3.3).
 ///
 /// # Errors
 /// As [`ConnectError`] says.
-pub async fn h2c(
+pub async fn http2(
     place: &Rc<Place>,
     bound: Duration,
 ) -> Result<(http2::SendRequest<Outbound>, Rc<Standing>), ConnectError> {
     let handshake = async {
-        let socket = dial_for_request(&place.endpoint.address).await?;
-        http2::Builder::new(Local)
-            .initial_stream_window_size(H2_STREAM_WINDOW)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW)
-            .max_header_list_size(ANSWER_HEADER_LIST_BYTES)
-            .max_send_buf_size(H2_SEND_BUFFER)
-            .handshake(TokioIo::new(socket))
-            .await
-            .map_err(io::Error::other)
+        let (socket, _) = negotiate(&place.endpoint, false).await?;
+        begin_http2(socket).await
     };
-    let (sender, mut connection) = within(bound, &place.endpoint, handshake).await?;
+    let (sender, connection) = within(bound, place, handshake).await?;
+    Ok((sender, drive(connection, place)))
+}
+
+/// A connection of HTTP/2 that somebody must drive.
+type Http2 = http2::Connection<TokioIo<Socket>, Outbound, Local>;
+
+async fn begin_http2(socket: Socket) -> Result<(http2::SendRequest<Outbound>, Http2), Failed> {
+    let begun = http2::Builder::new(Local)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_header_list_size(ANSWER_HEADER_LIST_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .handshake(TokioIo::new(socket))
+        .await;
+    Ok(begun.map_err(io::Error::other)?)
+}
+
+/// Drives a connection beside the requests that go over it, for as long as it lasts.
+fn drive(mut connection: Http2, place: &Rc<Place>) -> Rc<Standing> {
     let place = place.clone();
     let standing = Rc::new(Standing {
         allowed: Cell::new(H2_STREAMS),
         is_malformed: Cell::new(false),
+        is_refused: Cell::new(false),
     });
     let told = standing.clone();
     tokio::task::spawn_local(async move {
@@ -154,16 +201,48 @@ pub async fn h2c(
         if let Err(error) = driven.await {
             // Known before the requests come back that are queued in `connection`.
             told.is_malformed.set(is_malformed(&error));
+            if let Some(fault) = refusal(&error) {
+                told.is_refused.set(true);
+                place.no_tls(&fault);
+            }
             tracing::debug!(endpoint = %place.endpoint.address, %error, "connection to a version ended");
         }
         drop(place);
     });
-    Ok((sender, standing))
+    standing
 }
 
-/// Connects for control, which may use the last descriptors.
-pub(super) async fn dial(address: &EndpointAddress) -> io::Result<Socket> {
-    connect(address, |_| Ok(())).await
+/// Why there is no socket that HTTP could be spoken over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error("{0}")]
+    Dial(#[from] io::Error),
+    #[error("no TLS: {0}")]
+    Tls(#[from] Fault),
+}
+
+/// Connects for control, which may use the last descriptors; whether HTTP/2 is to be spoken.
+pub(super) async fn dial(endpoint: &Endpoint) -> Result<(Socket, bool), Failed> {
+    let socket = connect(&endpoint.address, |_| Ok(())).await?;
+    greet(endpoint, socket, false).await
+}
+
+/// Connects for a request; whether HTTP/2 is to be spoken, which `http1` forbids.
+async fn negotiate(endpoint: &Endpoint, http1: bool) -> Result<(Socket, bool), Failed> {
+    let socket = dial_for_request(&endpoint.address).await?;
+    greet(endpoint, socket, http1).await
+}
+
+/// The handshake of TLS, where there is one.
+async fn greet(endpoint: &Endpoint, socket: Socket, http1: bool) -> Result<(Socket, bool), Failed> {
+    match (&endpoint.secure, socket) {
+        (Some(secure), Socket::Tcp(stream)) => {
+            // Boxed: every request would pay for the size of a handshake.
+            let (stream, http2) = Box::pin(secure.handshake(stream, http1)).await?;
+            Ok((stream.into(), http2))
+        }
+        (_, socket) => Ok((socket, endpoint.protocol == Protocol::H2c)),
+    }
 }
 
 /// Connects for a request, which may not.
@@ -203,12 +282,17 @@ async fn connect(
 
 async fn within<T>(
     bound: Duration,
-    endpoint: &Endpoint,
-    work: impl Future<Output = io::Result<T>>,
+    place: &Place,
+    work: impl Future<Output = Result<T, Failed>>,
 ) -> Result<T, ConnectError> {
+    let endpoint = &place.endpoint;
     match tokio::time::timeout(bound, work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => {
+        Ok(Err(Failed::Tls(fault))) => {
+            place.no_tls(&fault);
+            Err(ConnectError::Refused)
+        }
+        Ok(Err(Failed::Dial(error))) => {
             if let Some(scarcity) = Scarcity::of(&error) {
                 scarcity.tell(&endpoint.address, &error);
                 return Err(ConnectError::Exhausted);

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_config as config;
 
+use super::secure::Secure;
+
 /// A machine, its health, and how many connections the process holds to it.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -17,6 +19,8 @@ pub struct Endpoint {
     pub address: config::EndpointAddress,
     /// What it speaks. Another protocol is another endpoint: connections cannot be shared.
     pub protocol: config::Protocol,
+    /// How it proves who it is, where it is spoken to by TLS. Other settings are another endpoint, likewise.
+    pub secure: Option<Secure>,
     /// The origin of `ejected_until`.
     born: Instant,
     /// The last word of the probes; where they have not spoken, whether it is trusted without.
@@ -35,11 +39,21 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint that is thought healthy until something says otherwise.
     pub fn new(address: config::EndpointAddress, protocol: config::Protocol) -> Self {
+        Self::over(address, protocol, None)
+    }
+
+    /// The same over TLS.
+    pub fn over(
+        address: config::EndpointAddress,
+        protocol: config::Protocol,
+        secure: Option<Secure>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             address,
             protocol,
+            secure,
             born: Instant::now(),
             probed_healthy: AtomicBool::new(true),
             was_probed: AtomicBool::new(false),
@@ -48,6 +62,16 @@ impl Endpoint {
             connections: AtomicUsize::new(0),
             wanted: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether connections to it can go on under these settings.
+    pub fn is_reached_as(&self, service: &config::Service) -> bool {
+        self.protocol == service.protocol
+            && match (&self.secure, &service.tls) {
+                (Some(secure), Some(settings)) => secure.is_by(settings),
+                (None, None) => true,
+                _ => false,
+            }
     }
 
     /// Whether it may be chosen.

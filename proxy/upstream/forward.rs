@@ -5,14 +5,14 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, request, response};
+use http::{Request, Version, request, response};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use super::connect::ConnectError;
 use super::pool::{CutNotice, Link, Shared};
-use super::{Lease, Outbound, h2c};
+use super::{Lease, Outbound, h2c, http1};
 use crate::http1::framing::{BodyError, Piece};
 use crate::record::FailureKind;
 
@@ -60,12 +60,19 @@ pub async fn forward(
     body: Outbound,
 ) -> Result<(response::Parts, Option<Incoming>), Unanswered> {
     match lease.link() {
+        // Boxed: an endpoint that could choose has chosen the older one, and every request would pay for its size.
+        Link::Http1(connection) if head.version == Version::HTTP_2 => {
+            let head = http1::as_http1(head);
+            Box::pin(async move { connection.ask(&head, body).await })
+                .await
+                .map(|answer| (answer, None))
+        }
         Link::Http1(connection) => connection
             .ask(head, body)
             .await
             .map(|answer| (answer, None)),
         // Boxed: rare beside HTTP/1.1, and every request would pay for its size.
-        Link::H2c(shared) => Box::pin(over_h2c(shared, head, body)).await,
+        Link::Http2(shared) => Box::pin(over_http2(shared, head, body)).await,
         Link::None => Err(Unanswered {
             kind: FailureKind::Connect,
             unsent: Some(body),
@@ -74,7 +81,7 @@ pub async fn forward(
     }
 }
 
-async fn over_h2c(
+async fn over_http2(
     shared: &Rc<Shared>,
     head: &request::Parts,
     body: Outbound,
@@ -92,7 +99,9 @@ async fn over_h2c(
     tracing::debug!(error = ?error.error(), "a try failed");
     let unsent = error.take_message().map(Request::into_body);
     let refused = h2c::is_refused(error.error()).then(|| Rc::downgrade(shared));
-    let kind = if shared.standing.is_malformed.get() {
+    let kind = if shared.standing.is_refused.get() {
+        FailureKind::Connect
+    } else if shared.standing.is_malformed.get() {
         FailureKind::Garbage
     } else {
         h2c::before_answer(error.error())

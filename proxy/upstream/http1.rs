@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, StatusCode, request, response};
+use http::header::{self, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +24,7 @@ use crate::http1::inlet::Inlet;
 use crate::http1::outlet::Outlet;
 use crate::http1::relay::WORTH;
 use crate::record::FailureKind;
+use crate::transport::fault::Fault;
 use crate::transport::socket::Socket;
 
 /// Bytes of an answer's head that are accepted from a version.
@@ -41,7 +44,7 @@ pub struct Http1 {
     cut: bool,
     /// Another request may follow.
     keep_alive: bool,
-    _place: Rc<Place>,
+    place: Rc<Place>,
 }
 
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Http1 {
             upload: None,
             cut: false,
             keep_alive: true,
-            _place: place,
+            place,
         }
     }
 
@@ -208,7 +211,14 @@ impl Http1 {
                     Err(_) => return Poll::Ready(Err(FailureKind::Garbage)),
                 }
             }
-            match ready!(self.inlet.poll_fill(&mut self.socket, cx)) {
+            let filled = ready!(self.inlet.poll_fill(&mut self.socket, cx));
+            if let Err(error) = &filled
+                && let Some(fault) = self.refusal(error)
+            {
+                self.place.no_tls(&fault);
+                return Poll::Ready(Err(FailureKind::Connect));
+            }
+            match filled {
                 // Whoever has begun to answer has read the request: this is no connection that died idle.
                 Ok(0) | Err(_) if !self.inlet.buffer.is_empty() => {
                     return Poll::Ready(Err(FailureKind::Garbage));
@@ -220,6 +230,12 @@ impl Http1 {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// The endpoint does not accept whom it was shown in the handshake of TLS, which had not ended there.
+    fn refusal(&self, error: &io::Error) -> Option<Fault> {
+        self.socket.tls()?;
+        Fault::behind_handshake(error)
     }
 
     /// Goes on sending what is left of the request while nobody asks for more of the answer.
@@ -242,8 +258,13 @@ impl Http1 {
                 Piece::More => {}
                 piece => return Poll::Ready(Ok(piece)),
             }
-            if ready!(self.inlet.poll_fill(&mut self.socket, cx)).is_err() {
-                return Poll::Ready(Err(BodyError::Broken));
+            match ready!(self.inlet.poll_fill(&mut self.socket, cx)) {
+                Ok(_) => {}
+                // Under TLS, an end that the other end has not announced may be anybody's.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Err(BodyError::Incomplete));
+                }
+                Err(_) => return Poll::Ready(Err(BodyError::Broken)),
             }
         }
     }
@@ -280,6 +301,33 @@ impl Http1 {
     }
 }
 
+impl Drop for Http1 {
+    /// Under TLS, an end that is not announced looks like one that somebody else has made.
+    fn drop(&mut self) {
+        if self.is_reusable()
+            && let Some(tls) = self.socket.tls_mut()
+        {
+            tls.say_goodbye();
+        }
+    }
+}
+
+/// A head in the form of HTTP/2 as HTTP/1.1 has it; what frames the body is written with it.
+pub(super) fn as_http1(head: &request::Parts) -> request::Parts {
+    let mut head = head.clone();
+    let named = head.uri.authority().map(|named| named.as_str().to_owned());
+    if let Some(named) = named.and_then(|named| HeaderValue::try_from(named).ok()) {
+        head.headers.insert(header::HOST, named);
+    }
+    // Both are of HTTP/2: what TE says here would have to be said in `Connection` too.
+    head.headers.remove(header::TE);
+    head.headers.remove(header::CONTENT_LENGTH);
+    let target = head.uri.path_and_query().cloned();
+    head.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    head.version = Version::HTTP_11;
+    head
+}
+
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
@@ -298,6 +346,8 @@ impl AsyncRead for Http1 {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // It is nobody else's from now on, and its end is not ours to announce.
+        this.keep_alive = false;
         this.inlet.poll_raw(&mut this.socket, cx, out)
     }
 }
@@ -312,8 +362,8 @@ impl AsyncWrite for Http1 {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,7 +2,7 @@
 //!
 //! - [`endpoint`]: one machine; its health and its connections, shared by all workers
 //! - [`version`]: one release of a service: its endpoints and how to reach them
-//! - [`connect`]: a new connection: socket, bound, HTTP handshake
+//! - [`connect`]: a new connection: socket, bound, handshakes of TLS and HTTP
 //! - [`pool`]: one worker's connections to one endpoint
 //! - [`balance`]: which endpoint of a version takes the next request
 //! - [`body`]: what is sent: the caller's body under its limits
@@ -10,6 +10,7 @@
 //! - [`h2c`]: what an error over HTTP/2 says
 //! - [`idle`]: a bound on silence
 //! - [`probe`]: asks endpoints on a schedule whether they are well
+//! - [`secure`]: how an endpoint is spoken to under TLS
 //! - [`scarcity`]: what the proxy itself lacks for one more connection
 //! - [`mod@forward`]: one try: send, wait for the head, tell what failed; and the body that follows
 
@@ -24,6 +25,7 @@ pub mod idle;
 pub mod pool;
 pub mod probe;
 pub mod scarcity;
+pub mod secure;
 pub mod version;
 
 pub use balance::Balancer;

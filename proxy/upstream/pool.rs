@@ -11,7 +11,7 @@ use hyper::client::conn::http2;
 use tidegate_config as config;
 use tokio::sync::Notify;
 
-use super::connect::{self, ConnectError, Place, Standing};
+use super::connect::{self, ConnectError, Opened, Place, Standing};
 use super::http1::Http1;
 use super::{Endpoint, Outbound, Version};
 use crate::record::{VersionId, WorkerLedger};
@@ -71,6 +71,7 @@ impl Pools {
                 idle: RefCell::default(),
                 shared: RefCell::default(),
                 dialing: RefCell::default(),
+                chose_http1: Cell::new(false),
             })
         });
         pool.settings.set(version.pool);
@@ -145,6 +146,8 @@ pub struct Pool {
     idle: RefCell<VecDeque<Unused>>,
     shared: RefCell<Vec<Rc<Shared>>>,
     dialing: RefCell<Option<Rc<Dialing>>>,
+    /// Where the endpoint may choose what is spoken: it chose HTTP/1.1 at the last connection.
+    chose_http1: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -281,28 +284,33 @@ impl Pool {
                 let busy = self.in_flight.get().saturating_sub(self.waiting.get());
                 busy + self.idle.borrow().len()
             }
-            config::Protocol::H2c => self.shared.borrow().len(),
+            config::Protocol::H2c | config::Protocol::H2 => self.shared.borrow().len(),
+            config::Protocol::Auto => {
+                let shared = self.shared.borrow();
+                let streams: usize = shared.iter().map(|s| s.streams.get()).sum();
+                let others = self.waiting.get() + streams;
+                let busy = self.in_flight.get().saturating_sub(others);
+                busy + self.idle.borrow().len() + shared.len()
+            }
         }
     }
 
     /// Closes idle connections as long as others wait for their places.
     fn yield_up(&self) {
-        // A shared one gives its place back a little later: once its task has ended.
-        while self.is_owed(false)
-            && self.drop_idle()
-            && self.endpoint.protocol == config::Protocol::Http1
-        {}
+        while self.is_owed(false) && self.drop_idle() {}
     }
 
-    /// Closes the connection that has been idle for longest, if there is one.
+    /// Closes the connection that has been idle for longest, if there is one; whether its place is free now. A shared one
+    /// gives it back a little later: once its task has ended.
     fn drop_idle(&self) -> bool {
         let unused = |s: &Rc<Shared>| s.streams.get() == 0;
         let oldest = self.idle.borrow_mut().pop_front();
-        oldest.is_some() || {
+        if oldest.is_none() {
             let mut shared = self.shared.borrow_mut();
             let at = shared.iter().position(unused);
-            at.map(|at| shared.swap_remove(at)).is_some()
+            at.map(|at| shared.swap_remove(at));
         }
+        oldest.is_some()
     }
 
     fn dialing(&self) -> Option<Rc<Dialing>> {
@@ -310,12 +318,40 @@ impl Pool {
     }
 
     /// A new shared connection with its first stream taken; `None` where an old one has got room meanwhile.
-    async fn dial_h2c(&self) -> Result<Option<Rc<Shared>>, ConnectError> {
+    async fn dial_http2(&self) -> Result<Option<Rc<Shared>>, ConnectError> {
         let room = || self.shared.borrow().iter().any(|s| s.has_room());
         let Some(place) = self.place_or(self.patience(), room).await? else {
             return Ok(None);
         };
-        let (sender, standing) = connect::h2c(&place, self.settings.get().connect).await?;
+        let (sender, standing) = connect::http2(&place, self.settings.get().connect).await?;
+        Ok(Some(self.share(sender, standing, place)))
+    }
+
+    /// A new connection of the kind that the endpoint chooses, for one request; `None` where an old one can be had
+    /// meanwhile.
+    async fn dial_either(&self, end: tokio::time::Instant) -> Result<Option<Link>, ConnectError> {
+        let free = || {
+            let room = self.shared.borrow().iter().any(|s| s.has_room());
+            room || !self.idle.borrow().is_empty()
+        };
+        let Some(place) = self.place_or(end, free).await? else {
+            return Ok(None);
+        };
+        let opened = connect::either(&place, self.settings.get().connect).await?;
+        self.chose_http1.set(matches!(opened, Opened::Http1(_)));
+        Ok(Some(match opened {
+            Opened::Http1(connection) => Link::Http1(connection),
+            Opened::Http2(sender, standing) => Link::Http2(self.share(sender, standing, place)),
+        }))
+    }
+
+    /// Makes a connection that others may use too, its first stream taken.
+    fn share(
+        &self,
+        sender: http2::SendRequest<Outbound>,
+        standing: Rc<Standing>,
+        place: Rc<Place>,
+    ) -> Rc<Shared> {
         let shared = Rc::new(Shared {
             sender,
             streams: Cell::new(1),
@@ -326,7 +362,7 @@ impl Pool {
         if !self.closed.get() {
             self.shared.borrow_mut().push(shared.clone());
         }
-        Ok(Some(shared))
+        shared
     }
 
     /// A place for one more connection by `end`; `None` where `free` says that there is a connection to be had instead.

@@ -4,7 +4,6 @@
 //! because a probe by a kept one would not notice an endpoint that accepts nobody new.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +13,12 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tidegate_config::{ActiveHealth, EndpointAddress, Protocol};
+use tidegate_config::{ActiveHealth, EndpointAddress};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
+use super::connect::Failed;
 use super::scarcity::Scarcity;
 use super::{Endpoint, Version, connect};
 
@@ -140,7 +140,7 @@ impl Schedule {
                 probe(&self.endpoint, &self.health).await
             };
             // A probe that the proxy could not make says nothing about the endpoint.
-            if let Err(ProbeFailed::Connect(error)) = &answer
+            if let Err(ProbeFailed::Connect(Failed::Dial(error))) = &answer
                 && let Some(scarcity) = Scarcity::of(error)
             {
                 scarcity.tell(&self.endpoint.address, error);
@@ -219,7 +219,7 @@ impl Verdict {
 #[derive(Debug, thiserror::Error)]
 enum ProbeFailed {
     #[error("no connection: {0}")]
-    Connect(io::Error),
+    Connect(Failed),
     #[error("no HTTP answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("it cannot be asked so: {0}")]
@@ -243,11 +243,10 @@ async fn probe(endpoint: &Endpoint, health: &ActiveHealth) -> Result<(), ProbeFa
 
 /// The status of one GET, over a connection made for it and closed after its head.
 async fn status(endpoint: &Endpoint, path: &str) -> Result<StatusCode, ProbeFailed> {
-    let io = TokioIo::new(
-        connect::dial(&endpoint.address)
-            .await
-            .map_err(ProbeFailed::Connect)?,
-    );
+    let (socket, http2) = connect::dial(endpoint)
+        .await
+        .map_err(ProbeFailed::Connect)?;
+    let io = TokioIo::new(socket);
     let authority = match &endpoint.address {
         EndpointAddress::Unix(_) => "localhost".to_owned(),
         EndpointAddress::Ip(..) => endpoint.address.to_string(),
@@ -256,8 +255,8 @@ async fn status(endpoint: &Endpoint, path: &str) -> Result<StatusCode, ProbeFail
         USER_AGENT,
         concat!("tidegate/", env!("CARGO_PKG_VERSION"), " (health)"),
     );
-    let response = match endpoint.protocol {
-        Protocol::Http1 => {
+    let response = match http2 {
+        false => {
             let (mut sender, connection) = http1::handshake(io).await?;
             let request = request.header(HOST, authority).header(CONNECTION, "close");
             let request = request.body(Empty::<Bytes>::new())?;
@@ -266,10 +265,14 @@ async fn status(endpoint: &Endpoint, path: &str) -> Result<StatusCode, ProbeFail
             drop(connection);
             response
         }
-        Protocol::H2c => {
+        true => {
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
             let uri = Uri::builder()
-                .scheme("http")
+                .scheme(if endpoint.secure.is_some() {
+                    "https"
+                } else {
+                    "http"
+                })
                 .authority(authority)
                 .path_and_query(path)
                 .build()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tidegate_config::EndpointAddress;
 
-/// Between two lines in the log about what is lacking, for the whole process.
+/// Between two lines in the log about the same thing.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What is used up.
@@ -55,7 +55,7 @@ impl Scarcity {
 }
 
 /// Whether it is time for a line; `next` is when the next one may be written, in milliseconds.
-fn is_due(next: &AtomicU64, now: Duration) -> bool {
+pub(super) fn is_due(next: &AtomicU64, now: Duration) -> bool {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let due = |next: u64| (next <= millis(now)).then(|| millis(now + SAY_EVERY));
     next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due)

@@ -1,5 +1,6 @@
 //! One release of a service. Immutable, and the same `Arc` in every snapshot for as long as its configuration stays.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 #[expect(
     clippy::disallowed_types,
@@ -11,6 +12,7 @@ use std::time::Instant;
 use tidegate_config as config;
 
 use super::Endpoint;
+use super::secure::Secure;
 use crate::record::VersionId;
 
 #[expect(
@@ -50,13 +52,20 @@ impl Version {
         let known = |address: &config::EndpointAddress| {
             old.into_iter()
                 .flat_map(|old| &old.endpoints)
-                .find(|known| known.address == *address && known.protocol == service.protocol)
+                .find(|known| known.address == *address && known.is_reached_as(service))
         };
         let waits =
             service.health.active.is_some() && version.endpoints.iter().any(|a| known(a).is_some());
+        let dialer = LazyCell::new(|| {
+            let settings = service.tls.as_ref()?;
+            Some((settings, Secure::dialer(settings, service.protocol)))
+        });
         let keep = |address: &config::EndpointAddress| {
             known(address).cloned().unwrap_or_else(|| {
-                let new = Endpoint::new(address.clone(), service.protocol);
+                let secure = dialer.as_ref().and_then(|(settings, dialer)| {
+                    Secure::new(settings, dialer, service, version, address)
+                });
+                let new = Endpoint::over(address.clone(), service.protocol, secure);
                 new.trust(!waits);
                 Arc::new(new)
             })

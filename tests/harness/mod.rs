@@ -2,6 +2,7 @@
 //! code is used here, so that a test sees what a user sees.
 
 mod backend;
+mod certificates;
 mod client;
 mod clients;
 mod h2c;
@@ -11,6 +12,7 @@ mod origin;
 mod planned;
 mod proxy;
 mod scripted;
+mod secure;
 mod site;
 mod store;
 mod tls;
@@ -19,6 +21,7 @@ mod websocket;
 mod wire;
 
 pub use backend::{Backend, Echo, Mood, hash, pattern};
+pub use certificates::{Authority, Holds, Pair};
 pub use client::Conn;
 pub use clients::installed;
 pub use h2c::{H2Client, grpc_frame};
@@ -29,9 +32,10 @@ pub use planned::Planned;
 pub use proxy::{Launch, Proxy, command};
 pub use rustix::process::Signal;
 pub use scripted::Scripted;
+pub use secure::{Caller, Secure};
 pub use site::Site;
 pub use store::{Gauges, Store};
-pub use tls::{Authority, Issued, Tls, TlsConn, replace};
+pub use tls::{Authority as TlsAuthority, Issued, Tls, TlsConn, replace};
 pub use wait::{eventually, soon, until};
 pub use websocket::WebSocket;
 pub use wire::{Answer, Reader, is_token, latin1};

@@ -112,6 +112,7 @@ mod tests {
     fn a_query_is_asked_as_it_was_written() {
         let query = |url: &str| PrometheusQuery {
             url: url.to_owned(),
+            authorities: None,
             query: "sum(rate(a{b=\"ä&c+d\"}[1m])) / 2 > 0.5 #%".to_owned(),
             every: Duration::from_secs(15),
             bad: Bad::Above(1.0),

@@ -187,6 +187,7 @@ mod tests {
     fn query(lasting: u64) -> PrometheusQuery {
         PrometheusQuery {
             url: "http://store:9090".to_owned(),
+            authorities: None,
             query: "pay".to_owned(),
             every: seconds(15),
             bad: Bad::Below(0.98),

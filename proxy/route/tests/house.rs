@@ -92,6 +92,7 @@ pub(crate) fn service(name: &str, versions: &[&str]) -> Service {
         stable: 0,
         versions: versions.iter().map(version).collect(),
         protocol: Protocol::Http1,
+        tls: None,
         balance: Balance::default(),
         pool: Pool {
             max_per_endpoint: NonZeroUsize::MIN,

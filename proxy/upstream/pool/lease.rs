@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use http::Version;
 use tidegate_config as config;
 use tokio::sync::futures::OwnedNotified;
 
@@ -34,7 +35,7 @@ pub enum Link {
     /// A connection of its own.
     Http1(Box<Http1>),
     /// A stream of a shared connection.
-    H2c(Rc<Shared>),
+    Http2(Rc<Shared>),
 }
 
 impl Lease {
@@ -48,19 +49,76 @@ impl Lease {
         self.reused
     }
 
-    /// Gets a connection: a warm one, else a new one. `fresh` refuses warm ones; `except` is no shared one to take as
-    /// long as another can be had.
+    /// Gets a connection for a request of this form: a warm one, else a new one. `fresh` refuses warm ones; `except` is no
+    /// shared one to take as long as another can be had.
     ///
     /// # Errors
     /// As [`ConnectError`] says.
     pub async fn connect(
         &mut self,
+        form: Version,
         fresh: bool,
         except: Option<&Weak<Shared>>,
     ) -> Result<(), ConnectError> {
         match self.pool.endpoint.protocol {
             config::Protocol::Http1 => self.connect_http1(fresh).await,
-            config::Protocol::H2c => self.connect_h2c(except).await,
+            config::Protocol::H2c | config::Protocol::H2 => self.connect_http2(except).await,
+            // Boxed: every request would pay for its size.
+            config::Protocol::Auto if form == Version::HTTP_2 => {
+                Box::pin(self.connect_either(fresh, except)).await
+            }
+            config::Protocol::Auto => self.connect_http1(fresh).await,
+        }
+    }
+
+    /// Gets a connection of the kind that the endpoint chooses. As long as that may be one to share, only one is made at a
+    /// time.
+    async fn connect_either(
+        &mut self,
+        fresh: bool,
+        mut except: Option<&Weak<Shared>>,
+    ) -> Result<(), ConnectError> {
+        let pool = self.pool.clone();
+        let end = pool.patience();
+        loop {
+            if let Some(shared) = pool.take_shared(except) {
+                self.link = Link::Http2(shared);
+                self.reused = true;
+                return Ok(());
+            }
+            if !fresh && self.reuse() {
+                return Ok(());
+            }
+            let alone = !pool.chose_http1.get();
+            if alone && let Some(dial) = pool.dialing() {
+                dial.ended.notified().await;
+                match dial.failure.get() {
+                    Some(failure) => return Err(failure),
+                    None => continue,
+                }
+            }
+            let dial = alone.then(|| Dial::begin(&pool));
+            match pool.dial_either(end).await {
+                Ok(Some(link)) => {
+                    self.link = link;
+                    self.reused = false;
+                    return Ok(());
+                }
+                Ok(None) => {
+                    // The one that has been idle for longest gives its place to a new one; there may be none but shared
+                    // ones.
+                    let gave = fresh && pool.idle.borrow_mut().pop_front().is_some();
+                    if !gave {
+                        except = None;
+                    }
+                }
+                Err(failure) => {
+                    if let Some(dial) = dial {
+                        dial.0.failure.set(Some(failure));
+                    }
+                    return Err(failure);
+                }
+            }
         }
     }
 
@@ -97,11 +155,14 @@ impl Lease {
         true
     }
 
-    async fn connect_h2c(&mut self, mut except: Option<&Weak<Shared>>) -> Result<(), ConnectError> {
+    async fn connect_http2(
+        &mut self,
+        mut except: Option<&Weak<Shared>>,
+    ) -> Result<(), ConnectError> {
         let pool = self.pool.clone();
         loop {
             if let Some(shared) = pool.take_shared(except) {
-                self.link = Link::H2c(shared);
+                self.link = Link::Http2(shared);
                 self.reused = true;
                 return Ok(());
             }
@@ -114,7 +175,7 @@ impl Lease {
                 }
             }
             let dial = Dial::begin(&pool);
-            let shared = match pool.dial_h2c().await {
+            let shared = match pool.dial_http2().await {
                 Ok(Some(shared)) => shared,
                 Ok(None) => {
                     except = None; // no place for another
@@ -125,7 +186,7 @@ impl Lease {
                     return Err(failure);
                 }
             };
-            self.link = Link::H2c(shared);
+            self.link = Link::Http2(shared);
             self.reused = false;
             return Ok(());
         }
@@ -187,7 +248,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.in_flight.set(self.pool.in_flight.get() - 1);
-        if let Link::H2c(shared) = &self.link {
+        if let Link::Http2(shared) = &self.link {
             shared.streams.set(shared.streams.get() - 1);
             shared.since.set(Instant::now());
             self.pool.yield_up();

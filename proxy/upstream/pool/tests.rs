@@ -51,7 +51,10 @@ impl Bed {
 
     async fn connected(&self, worker: usize) -> Result<Lease, ConnectError> {
         let mut lease = self.lease(worker);
-        lease.connect(false, None).await.map(|()| lease)
+        lease
+            .connect(http::Version::HTTP_11, false, None)
+            .await
+            .map(|()| lease)
     }
 
     /// Connects and gives back, `count` connections at once.
@@ -95,7 +98,10 @@ fn a_last_try_never_goes_over_a_warm_connection_even_where_no_more_are_allowed()
         let bed = Bed::with(2).await;
         bed.warm(0, 2).await;
         let mut lease = bed.lease(0);
-        lease.connect(true, None).await.expect("a place");
+        lease
+            .connect(http::Version::HTTP_11, true, None)
+            .await
+            .expect("a place");
         assert!(!lease.is_reused(), "it may be as dead as the one before");
         assert_eq!(
             bed.version.endpoints[0].connections(),

@@ -58,6 +58,7 @@ pub(super) fn gate(before_stage: usize) -> Gate {
         name: "e2e".into(),
         before_stage,
         url: "http://127.0.0.1:7000/gate".into(),
+        authorities: None,
         timeout: secs(5),
     }
 }
