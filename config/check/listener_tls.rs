@@ -113,13 +113,17 @@ impl Check<'_> {
         at: &At<'_>,
         certificate: &ServerCertificate,
         index: usize,
-        taken: &mut HashMap<(HostPattern, bool), String>,
+        taken: &mut HashMap<(HostPattern, bool), (usize, String)>,
     ) {
         // With an RSA and an ECDSA certificate for one name, each caller gets the one that it understands.
         let is_rsa = certificate.pair.certified.key.algorithm() == SignatureAlgorithm::RSA;
         for host in &certificate.hosts {
             let place = at.told();
-            if let Some(first) = taken.get(&(host.clone(), is_rsa)) {
+            if let Some((other, first)) = taken.get(&(host.clone(), is_rsa)) {
+                // Twice in one list was told before.
+                if *other == index {
+                    continue;
+                }
                 let message = format!(
                     "{} has another certificate already, at {first}",
                     quoted(&host.to_string())
@@ -129,7 +133,7 @@ impl Check<'_> {
                 self.problems.error(at, "T202", message, hint);
                 return;
             }
-            taken.insert((host.clone(), is_rsa), place);
+            taken.insert((host.clone(), is_rsa), (index, place));
         }
         if certificate.hosts.is_empty() && index > 0 {
             let message = format!(

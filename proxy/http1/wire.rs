@@ -282,6 +282,16 @@ impl Wire {
         Pin::new(&mut self.inner.borrow_mut().socket).poll_flush(cx)
     }
 
+    /// Says of an encrypted connection that it ends here and was not cut off, where that can be written at once. A plain
+    /// one says so by being closed.
+    pub fn tell_end(&self) {
+        let socket = &mut self.inner.borrow_mut().socket;
+        if socket.tls().is_some() {
+            let mut nobody = Context::from_waker(Waker::noop());
+            let _ = Pin::new(socket).poll_shutdown(&mut nobody);
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner.borrow_mut().socket).poll_shutdown(cx)

@@ -260,3 +260,50 @@ fn remember(kept: &RefCell<Option<Waker>>, cx: &Context<'_>) {
         *kept = Some(cx.waker().clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a seat could take its step.
+    fn steps(turns: &Turns, seat: &Rc<Seat>) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        turns
+            .poll_step(seat, &mut nobody, |_| Poll::Ready(()))
+            .is_ready()
+    }
+
+    #[test]
+    fn one_steps_at_a_time_in_the_order_they_came_and_who_is_gone_is_passed_over() {
+        let turns = Turns::default();
+        let [first, second, gone, third] = [(); 4].map(|()| Rc::new(Seat::default()));
+        assert!(steps(&turns, &first), "nobody else is there");
+        for other in [&second, &gone, &third] {
+            assert!(!steps(&turns, other), "everything else comes before");
+        }
+        assert!(!steps(&turns, &second), "once in line is enough");
+        drop(gone);
+        assert!(turns.next());
+        assert!(!steps(&turns, &first) && !steps(&turns, &third));
+        assert!(steps(&turns, &second), "it was the first in line");
+        assert!(turns.next());
+        assert!(steps(&turns, &third));
+        assert!(turns.next(), "the first came back for another step");
+        assert!(steps(&turns, &first));
+        assert!(!turns.next(), "nobody is in line");
+        assert!(steps(&turns, &second));
+    }
+
+    #[test]
+    fn the_oldest_handshake_makes_room_for_one_too_many() {
+        let handshakes = Handshakes::default();
+        let seats: Vec<_> = (0..UNDER_WAY).map(|_| handshakes.sit()).collect();
+        let newest = handshakes.sit();
+        assert!(seats[0].taken.get());
+        assert!(!seats[1].taken.get() && !newest.taken.get());
+        drop(seats);
+        let more: Vec<_> = (1..UNDER_WAY).map(|_| handshakes.sit()).collect();
+        assert!(!newest.taken.get() && more.iter().all(|seat| !seat.taken.get()));
+        assert!(handshakes.begun.borrow().len() <= UNDER_WAY);
+    }
+}

@@ -33,7 +33,9 @@ enum Next {
     Request,
     /// Its end, told to the caller; what still comes is read for a while, or the kernel would throw the answer away.
     Close,
-    /// Its end.
+    /// Its end; nothing is unread, so nothing would be thrown away.
+    End,
+    /// Its end, which is not to look like one that was meant: somebody broke off.
     Gone,
 }
 
@@ -78,10 +80,12 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>) {
             Some(Err(no_request)) => {
                 if let Some(reason) = reason(&no_request) {
                     turn_away(connection, wire, peer, reason).await;
+                } else if matches!(no_request, NoRequest::Closed) {
+                    wire.tell_end();
                 }
                 return;
             }
-            None => return,
+            None => return wire.tell_end(),
         };
         let under_way = connection.pulse.request();
         served = true;
@@ -90,6 +94,7 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>) {
         match next {
             Next::Request => wire.rest(),
             Next::Close => return close(wire).await,
+            Next::End => return wire.tell_end(),
             Next::Gone => return,
         }
     }
@@ -134,7 +139,7 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         // Where nothing is unread, closing throws nothing away: there is nothing to wait for.
         let nothing_unread = wire.is_body_done() && wire.is_quiet();
         return if nothing_unread {
-            Next::Gone
+            Next::End
         } else {
             Next::Close
         };

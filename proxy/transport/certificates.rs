@@ -126,3 +126,95 @@ fn is_dear(key: &CertifiedKey) -> bool {
 fn is_ip(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Certificates for these names each, in this order.
+    fn certificates(folder: &Path, names: &[&[&str]]) -> Certificates {
+        let mut list = Vec::new();
+        for (at, names) in names.iter().enumerate() {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+            let write = |kind: &str, text: String| {
+                std::fs::write(folder.join(format!("{at}.{kind}")), text).expect("written");
+            };
+            write("crt", made.cert.pem());
+            write("key", made.signing_key.serialize_pem());
+            list.push(format!("{{ cert: ./{at}.crt, key: ./{at}.key }}"));
+        }
+        let text = format!(
+            "version: 1\nlisteners: [{{ name: in, address: 127.0.0.1:0, tls: {{ certificates: [{}] }} }}]\n\
+             routes: [{{ name: r, respond: {{ status: 200 }} }}]\n",
+            list.join(", ")
+        );
+        let loaded = tidegate_config::parse(text.as_bytes(), "gate.yaml", folder);
+        let config = loaded
+            .config
+            .unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        let tls = config.listeners[0].tls.as_ref().expect("it has tls");
+        Certificates::new(&tls.certificates)
+    }
+
+    #[test]
+    fn a_name_has_its_own_certificate_else_a_star_for_its_first_label() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = certificates(
+            folder.path(),
+            &[
+                &["a.example"],
+                &["*.b.example", "b.example"],
+                &["x.b.example", "127.0.0.1", "::1"],
+            ],
+        );
+        for (name, expected) in [
+            ("a.example", Some(0)),
+            ("A.Example", Some(0)),
+            ("b.example", Some(1)),
+            ("any.b.example", Some(1)),
+            ("x.b.example", Some(2)),
+            ("y.x.b.example", None),
+            ("example", None),
+            ("127.0.0.1", Some(2)),
+            ("[::1]", Some(2)),
+            ("[0:0::1]", Some(2)),
+            ("", None),
+            (".", None),
+        ] {
+            let found = all.named(name).map(|at| at[0]);
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_for_all_names_of_its_certificate_and_no_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = certificates(
+            folder.path(),
+            &[&["a.example", "c.example"], &["*.b.example"]],
+        );
+        for (opened_for, host, fits) in [
+            (Some("a.example"), "a.example", true),
+            (Some("a.example."), "A.EXAMPLE", true),
+            (Some("a.example"), "c.example.", true),
+            (Some("a.example"), "x.b.example", false),
+            (Some("x.b.example"), "y.b.example", true),
+            (Some("x.b.example"), "b.example", false),
+            (Some("stranger"), "stranger", true),
+            (Some("stranger"), "a.example", true),
+            (Some("stranger"), "x.b.example", false),
+            (None, "a.example", true),
+            (None, "x.b.example", false),
+            (None, "stranger", false),
+        ] {
+            assert_eq!(
+                all.are_for_both(opened_for, host),
+                fits,
+                "{opened_for:?} {host}"
+            );
+        }
+    }
+}
