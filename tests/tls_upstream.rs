@@ -452,15 +452,13 @@ fn gr_18_a_connection_serves_only_the_settings_that_it_was_made_with() {
         (trust.client(&pair, name), der)
     });
     trust.authority.write(trust.folder.path(), "ca2.crt");
-    let other_ca = trust.tls("").replace("ca.crt", "ca2.crt");
     let settings = [
         trust.tls(&format!("server_name: one.internal, {}", clients[0].0)),
         trust.tls(&format!("server_name: two.internal, {}", clients[0].0)),
         trust.tls(&format!("server_name: one.internal, {}", clients[1].0)),
-        other_ca.replace(
-            ", }",
-            &format!(", server_name: one.internal, {} }}", clients[0].0),
-        ),
+        trust
+            .tls(&format!("server_name: one.internal, {}", clients[0].0))
+            .replace("ca.crt", "ca2.crt"),
     ];
     let with = |tls: &String| site(&secure.endpoint(), tls);
     let proxy = Proxy::start(&with(&settings[0]));

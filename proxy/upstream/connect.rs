@@ -3,21 +3,23 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tidegate_config::{EndpointAddress, Protocol};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, UnixSocket};
 
-use super::h2c::{is_malformed, refusal};
+use super::h2c::is_malformed;
 use super::http1::Http1;
 use super::scarcity::Scarcity;
 use super::{Endpoint, Outbound};
@@ -132,13 +134,16 @@ pub async fn either(place: &Rc<Place>, bound: Duration) -> Result<Opened, Connec
         let (socket, http2) = negotiate(&place.endpoint, false).await?;
         Ok(match http2 {
             false => Ok(socket),
-            true => Err(begin_http2(socket).await?),
+            true => Err(begin_http2(socket, place).await?),
         })
     };
     let opened = within(bound, place, negotiated).await?;
     Ok(match opened {
         Ok(socket) => Opened::Http1(Box::new(Http1::new(socket, place.clone()))),
-        Err((sender, connection)) => Opened::Http2(sender, drive(connection, place)),
+        Err((sender, connection, standing)) => {
+            drive(connection, place, &standing);
+            Opened::Http2(sender, standing)
+        }
     })
 }
 
@@ -163,34 +168,44 @@ pub async fn http2(
 ) -> Result<(http2::SendRequest<Outbound>, Rc<Standing>), ConnectError> {
     let handshake = async {
         let (socket, _) = negotiate(&place.endpoint, false).await?;
-        begin_http2(socket).await
+        begin_http2(socket, place).await
     };
-    let (sender, connection) = within(bound, place, handshake).await?;
-    Ok((sender, drive(connection, place)))
+    let (sender, connection, standing) = within(bound, place, handshake).await?;
+    drive(connection, place, &standing);
+    Ok((sender, standing))
 }
 
 /// A connection of HTTP/2 that somebody must drive.
-type Http2 = http2::Connection<TokioIo<Socket>, Outbound, Local>;
+type Http2 = http2::Connection<TokioIo<Heard>, Outbound, Local>;
 
-async fn begin_http2(socket: Socket) -> Result<(http2::SendRequest<Outbound>, Http2), Failed> {
-    let begun = http2::Builder::new(Local)
-        .initial_stream_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_header_list_size(ANSWER_HEADER_LIST_BYTES)
-        .max_send_buf_size(H2_SEND_BUFFER)
-        .handshake(TokioIo::new(socket))
-        .await;
-    Ok(begun.map_err(io::Error::other)?)
-}
-
-/// Drives a connection beside the requests that go over it, for as long as it lasts.
-fn drive(mut connection: Http2, place: &Rc<Place>) -> Rc<Standing> {
-    let place = place.clone();
+async fn begin_http2(
+    socket: Socket,
+    place: &Rc<Place>,
+) -> Result<(http2::SendRequest<Outbound>, Http2, Rc<Standing>), Failed> {
     let standing = Rc::new(Standing {
         allowed: Cell::new(H2_STREAMS),
         is_malformed: Cell::new(false),
         is_refused: Cell::new(false),
     });
+    let heard = Heard {
+        socket,
+        place: place.clone(),
+        standing: standing.clone(),
+    };
+    let (sender, connection) = http2::Builder::new(Local)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_header_list_size(ANSWER_HEADER_LIST_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .handshake(TokioIo::new(heard))
+        .await
+        .map_err(io::Error::other)?;
+    Ok((sender, connection, standing))
+}
+
+/// Drives a connection beside the requests that go over it, for as long as it lasts.
+fn drive(mut connection: Http2, place: &Rc<Place>, standing: &Rc<Standing>) {
+    let place = place.clone();
     let told = standing.clone();
     tokio::task::spawn_local(async move {
         let driven = poll_fn(|cx| {
@@ -201,15 +216,65 @@ fn drive(mut connection: Http2, place: &Rc<Place>) -> Rc<Standing> {
         if let Err(error) = driven.await {
             // Known before the requests come back that are queued in `connection`.
             told.is_malformed.set(is_malformed(&error));
-            if let Some(fault) = refusal(&error) {
-                told.is_refused.set(true);
-                place.no_tls(&fault);
-            }
             tracing::debug!(endpoint = %place.endpoint.address, %error, "connection to a version ended");
         }
         drop(place);
     });
-    standing
+}
+
+/// A connection's socket. It hears why an endpoint refuses whom it was shown: who reads through HTTP/2 is told less.
+#[derive(Debug)]
+struct Heard {
+    socket: Socket,
+    place: Rc<Place>,
+    standing: Rc<Standing>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(fault) = Fault::behind_handshake(error)
+        {
+            self.standing.is_refused.set(true);
+            self.place.no_tls(&fault);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
 
 /// Why there is no socket that HTTP could be spoken over.

@@ -6,7 +6,6 @@ use std::io;
 use h2::Reason;
 
 use crate::record::FailureKind;
-use crate::transport::fault::Fault;
 
 /// How a try failed whose connection or stream ended so before an answer.
 pub fn before_answer(error: &hyper::Error) -> FailureKind {
@@ -39,12 +38,6 @@ pub fn is_malformed(error: &hyper::Error) -> bool {
 pub fn is_refused(error: &hyper::Error) -> bool {
     let refused = |e: &h2::Error| e.is_go_away() || e.reason() == Some(Reason::REFUSED_STREAM);
     told(error).is_some_and(|e| e.is_remote() && refused(e))
-}
-
-/// The other end does not accept whom it was shown in the handshake of TLS.
-pub fn refusal(error: &hyper::Error) -> Option<Fault> {
-    let told = told(error).and_then(h2::Error::get_io);
-    Fault::behind_handshake(told.or_else(|| cause(error))?)
 }
 
 /// The connection ended without a word.
