@@ -266,6 +266,7 @@ fn config(routes: Vec<Route>) -> Config {
                 target_bytes: 8 << 10,
                 body_bytes: None,
                 h2_streams: 100,
+                min_rate: None,
             },
             timeouts: ListenerTimeouts {
                 header: seconds(10),

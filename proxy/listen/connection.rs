@@ -108,7 +108,7 @@ impl Connection {
                         self.pulse.order(order);
                         return Some(false);
                     }
-                    Order::Abort => return None,
+                    Order::Abort | Order::Forget => return None,
                 },
             };
             let seen = &first[..peeked];
@@ -169,7 +169,7 @@ impl Connection {
                 Some(Order::Leave | Order::SlowHead) => {
                     Pin::new(&mut connection).graceful_shutdown()
                 }
-                Some(Order::Abort) => return Poll::Ready(None),
+                Some(Order::Abort | Order::Forget) => return Poll::Ready(None),
                 None => {}
             }
             Pin::new(&mut connection).poll(cx).map(Some)

@@ -3,6 +3,7 @@
 //! it, without end. So the sweep takes the answer away; the caller's other streams go on.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,13 +15,20 @@ use http_body::{Body, Frame, SizeHint};
 use super::pulse::{Pulse, UnderWay, note};
 use crate::exchange::Answer;
 use crate::exchange::answer::AnswerError;
+use crate::upstream::pace::Pace;
 
 /// What hyper gets at once, a frame of HTTP/2: a caller that reads slowly makes room for so much in less than its bound.
 const PIECE: usize = 16 * 1024;
+/// What a stream may hold of an answer before its caller has made room for any of it, of which we see nothing.
+const AHEAD: u64 = 64 * 1024;
 
 /// The answers that are on their way over one connection.
 #[derive(Debug, Default)]
-pub struct Deliveries(RefCell<Vec<Rc<Delivery>>>);
+pub struct Deliveries {
+    all: RefCell<Vec<Rc<Delivery>>>,
+    /// When the last sweep was.
+    looked: Cell<Option<Instant>>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -31,6 +39,10 @@ struct Delivery {
     waits: Cell<bool>,
     /// Since when, as the sweeps saw it.
     since: Cell<Option<Instant>>,
+    /// What was handed out of it since the last sweep.
+    given: Cell<u64>,
+    /// How slowly it may go, once it has been looked at.
+    pace: Cell<Option<Pace>>,
     /// Its place in the list.
     at: Cell<usize>,
 }
@@ -45,7 +57,7 @@ struct Parcel {
 
 impl Deliveries {
     fn add(&self, answer: Answer, under_way: UnderWay) -> Rc<Delivery> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.all.borrow_mut();
         let delivery = Rc::new(Delivery {
             parcel: RefCell::new(Some(Parcel {
                 answer,
@@ -55,6 +67,8 @@ impl Deliveries {
             // Until it is asked for the first time.
             waits: Cell::new(true),
             since: Cell::new(None),
+            given: Cell::new(0),
+            pace: Cell::new(None),
             at: Cell::new(all.len()),
         });
         all.push(delivery.clone());
@@ -62,29 +76,59 @@ impl Deliveries {
     }
 
     fn remove(&self, delivery: &Delivery) {
-        let (mut all, at) = (self.0.borrow_mut(), delivery.at.get());
+        let (mut all, at) = (self.all.borrow_mut(), delivery.at.get());
         all.swap_remove(at);
         if let Some(moved) = all.get(at) {
             moved.at.set(at);
         }
     }
 
-    /// Takes away the answers for which there has been no room for `limit`; whether there were any. Where the socket is
-    /// full the whole connection is slow, and no stream is to blame for not getting its turn.
-    pub fn take_stuck(&self, now: Instant, limit: Duration, socket_full: bool) -> bool {
+    /// Takes away the answers for which there has been no room for `limit`, or less than `rate` bytes a second over all
+    /// that wait; how many there were. Where the socket is full the whole connection is slow, and no stream is to blame
+    /// for not getting its turn.
+    pub fn take_stuck(
+        &self,
+        now: Instant,
+        limit: Duration,
+        rate: Option<NonZeroU64>,
+        socket_full: bool,
+    ) -> usize {
         let mut taken = Vec::new();
-        for delivery in &*self.0.borrow() {
+        let looked = self.looked.replace(Some(now));
+        let all = self.all.borrow();
+        let waiting = all.iter().filter(|delivery| delivery.waits.get()).count();
+        let time = looked.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+        // Streams that wait share the connection: each needs its part of the rate.
+        let time = time / u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
+        for delivery in &*all {
+            let is_slow = delivery.is_slow(rate, time, socket_full);
             if socket_full {
                 delivery.since.set(None);
                 continue;
             }
             note(&delivery.since, &delivery.waits, now);
             let since = delivery.since.get();
-            if since.is_some_and(|since| now.saturating_duration_since(since) >= limit) {
+            let is_stuck = since.is_some_and(|since| now.saturating_duration_since(since) >= limit);
+            if is_stuck || is_slow {
                 taken.extend(delivery.parcel.take());
             }
         }
-        !taken.is_empty()
+        taken.len()
+    }
+}
+
+impl Delivery {
+    /// Whether its caller has made too little room for it, after another `time`.
+    fn is_slow(&self, rate: Option<NonZeroU64>, time: Duration, socket_full: bool) -> bool {
+        let Some(rate) = rate else { return false };
+        let fresh = || Pace::new(rate, AHEAD, Duration::ZERO);
+        let mut pace = self.pace.get().unwrap_or_else(fresh);
+        if self.waits.get() && !socket_full {
+            pace.waited(time);
+        }
+        pace.moved(self.given.take());
+        self.pace.set(Some(pace));
+        pace.is_lost()
     }
 }
 
@@ -148,7 +192,9 @@ impl Body for Delivered {
             Poll::Ready(Some(Ok(frame))) => frame.data_ref(),
             _ => None,
         };
-        delivery.waits.set(data.is_some_and(|d| !d.is_empty()));
+        let given = data.map_or(0, |data| data.len() as u64);
+        delivery.given.set(delivery.given.get() + given);
+        delivery.waits.set(given > 0);
         delivery.since.set(None);
         polled
     }

@@ -1,7 +1,8 @@
 //! What a connection is doing, and since when. The connection and its socket note it with plain stores; a sweep of the
 //! worker, a few times a second, ends what has lasted too long. So no request sets a timer for its head or its idleness.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -9,7 +10,10 @@ use std::time::{Duration, Instant};
 use tidegate_config::ListenerTimeouts;
 
 use super::delivery::Deliveries;
+use super::workers::UNSENT;
 use crate::http1::wire::Signs;
+use crate::record::{ListenerId, Reason, WorkerLedger};
+use crate::upstream::pace::Pace;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
 pub const SWEEP: Duration = Duration::from_millis(250);
@@ -55,8 +59,53 @@ pub struct Pulse {
     /// When it was told to leave.
     told: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
+    /// There has been a request.
+    begun: Cell<bool>,
+    /// What is asked of those who read.
+    reading: OnceCell<Reading>,
     /// Answers on their way over HTTP/2.
     pub deliveries: Deliveries,
+}
+
+/// How fast answers must be read, and where it is counted that one was not.
+#[derive(Debug)]
+pub struct Reading {
+    rate: Option<NonZeroU64>,
+    pace: Cell<Option<Pace>>,
+    /// When it was last looked at, and how much had been taken by then.
+    seen: Cell<(Instant, u64)>,
+    ledger: WorkerLedger,
+    listener: ListenerId,
+}
+
+impl Reading {
+    /// At least `rate` bytes a second of what waits.
+    pub fn new(rate: Option<NonZeroU64>, ledger: WorkerLedger, listener: ListenerId) -> Self {
+        // Nobody is blamed for what the system does not show.
+        let pace = rate.map(|rate| Pace::new(rate, u64::from(UNSENT), Duration::ZERO));
+        Self {
+            rate,
+            pace: Cell::new(pace),
+            seen: Cell::new((Instant::now(), 0)),
+            ledger,
+            listener,
+        }
+    }
+
+    /// Whether the caller has taken too little while something waited for it.
+    fn is_slow(&self, signs: &Signs, now: Instant) -> bool {
+        let Some(mut pace) = self.pace.get() else {
+            return false;
+        };
+        let sent = signs.sent.get();
+        let (then, before) = self.seen.replace((now, sent));
+        if signs.stuck.get() {
+            pace.waited(now.saturating_duration_since(then));
+        }
+        pace.moved(sent - before);
+        self.pace.set(Some(pace));
+        pace.is_lost()
+    }
 }
 
 /// What a connection is told to do.
@@ -68,6 +117,8 @@ pub enum Order {
     SlowHead,
     /// End now.
     Abort,
+    /// End now, and throw away what the caller has not taken.
+    Forget,
 }
 
 /// The worker's idea of now, as fine as the sweep.
@@ -96,7 +147,23 @@ impl Pulse {
             order: Cell::new(None),
             told: Cell::new(None),
             waker: RefCell::new(None),
+            begun: Cell::new(false),
+            reading: OnceCell::new(),
             deliveries: Deliveries::default(),
+        }
+    }
+
+    /// What is asked of the caller as a reader. Once, when the connection is new.
+    pub fn watch_reading(&self, reading: Reading) {
+        let _ = self.reading.set(reading);
+    }
+
+    /// Answers are not taken, so many.
+    fn count(&self, reason: Reason, times: usize) {
+        if let Some(reading) = self.reading.get() {
+            for _ in 0..times {
+                reading.ledger.refuse(reading.listener, reason);
+            }
         }
     }
 
@@ -108,6 +175,7 @@ impl Pulse {
     /// A request's head is whole; it is under way until the guard is dropped.
     pub fn request(self: &Rc<Self>) -> UnderWay {
         self.signs.bytes.set(false);
+        self.begun.set(true);
         self.head.set(None);
         self.idle.set(None);
         self.requests.set(self.requests.get() + 1);
@@ -136,7 +204,7 @@ impl Pulse {
     pub fn order(&self, order: Order) {
         self.order.set(Some(order));
         // Over HTTP/2 a slow head is told by GOAWAY, and the caller may not care.
-        if order != Order::Abort && self.told.get().is_none() {
+        if !matches!(order, Order::Abort | Order::Forget) && self.told.get().is_none() {
             self.told.set(Some(self.clock.now()));
         }
         if let Some(waker) = &*self.waker.borrow() {
@@ -149,11 +217,13 @@ impl Pulse {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let socket_full = self.signs.stuck.get();
+        let rate = self.reading.get().and_then(|reading| reading.rate);
         let untaken = self
             .deliveries
-            .take_stuck(now, self.timeouts.idle, socket_full);
+            .take_stuck(now, self.timeouts.idle, rate, socket_full);
+        self.count(Reason::SlowReader, untaken);
         let busy = self.requests.get() > 0;
-        if untaken && !busy {
+        if untaken > 0 && !busy {
             return Some(Order::Abort);
         }
         let idle = (!busy).then(|| self.idle.get().unwrap_or(now));
@@ -175,12 +245,13 @@ impl Pulse {
         }
         note(&self.stuck, &self.signs.stuck, now);
         note(&self.closed, &self.signs.closed, now);
-        if self
-            .stuck
-            .get()
-            .is_some_and(|since| lasted(since, self.timeouts.idle))
-        {
-            return Some(Order::Abort);
+        let takes_nothing = self.stuck.get();
+        let takes_nothing = takes_nothing.is_some_and(|since| lasted(since, self.timeouts.idle));
+        let takes_little = self.reading.get();
+        let takes_little = takes_little.is_some_and(|reading| reading.is_slow(&self.signs, now));
+        if takes_nothing || takes_little {
+            self.count(Reason::SlowReader, 1);
+            return Some(Order::Forget);
         }
         let Some(idle) = idle else {
             // What comes now may be the next request's head: its time begins when this one has ended.
@@ -196,6 +267,11 @@ impl Pulse {
         note(&self.head, &self.signs.bytes, now);
         if let Some(since) = self.head.get() {
             return lasted(since, self.timeouts.header).then_some(Order::SlowHead);
+        }
+        // Who has never said anything has not even begun a head: there is nobody to tell, and nothing to finish.
+        if !self.begun.get() && lasted(idle, self.timeouts.header) {
+            self.count(Reason::SlowRequest, 1);
+            return Some(Order::Abort);
         }
         lasted(idle, self.timeouts.idle).then_some(Order::Leave)
     }
@@ -396,7 +472,7 @@ mod tests {
         after(&pulses, start, 91);
         assert_eq!(pulse.take_order(), None);
         after(&pulses, start, 92);
-        assert_eq!(pulse.take_order(), Some(Order::Abort));
+        assert_eq!(pulse.take_order(), Some(Order::Forget));
     }
 
     #[test]

@@ -32,8 +32,10 @@ impl Stream {
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.signs.stuck.set(result.is_pending());
-        if result.is_ready() {
-            self.signs.taken.set(true);
+        match result {
+            Poll::Ready(Ok(bytes)) => self.signs.took(bytes),
+            Poll::Ready(Err(_)) => self.signs.taken.set(true),
+            Poll::Pending => {}
         }
         result
     }
