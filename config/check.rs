@@ -13,6 +13,7 @@ mod listener;
 mod metric;
 mod names;
 mod order;
+mod permissions;
 mod plan;
 mod region;
 mod releases;
@@ -86,6 +87,7 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
     };
     config.rollouts = std::mem::take(&mut check.rollouts);
     check.one_socket_each(&config);
+    check.files_of_others();
     // A stand-in may look like another route; who has errors has no use for these warnings yet.
     if !check.problems.has_errors() {
         check.what_never_counts(&config);

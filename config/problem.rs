@@ -45,6 +45,7 @@
 //! | T401 | a file that cannot be read |
 //! | T402 | a file that does not hold what it should |
 //! | T403 | a pattern of files to include |
+//! | T406 | a file that holds a secret and that others may write |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
@@ -59,6 +60,9 @@
 //! | T909 | warning: a rollout whose candidate is stable already |
 //! | T910 | warning: what only a restart changes |
 //! | T911 | warning: a guard that never fires |
+//! | T912 | warning: a file that holds a secret and that others may read |
+//! | T913 | warning: a file of the configuration that others may write |
+//! | T914 | warning: a file of the configuration that belongs to a stranger |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

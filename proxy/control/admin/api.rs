@@ -295,7 +295,18 @@ async fn guard(
         .0
         .ip();
     let tokens = &api.0.live.current().config.admin.tokens;
-    auth::admit(needs, tokens, peer, api.0.bound, request.headers())?;
+    auth::admit(
+        needs,
+        tokens,
+        peer,
+        api.0.bound,
+        request.method(),
+        request.headers(),
+    )?;
+    if auth::is_form(request.method(), request.headers()) {
+        let detail = "a form of a web page may say this; send `Content-Type: application/json`";
+        return Err(Trouble::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
     let asker = Asker(auth::role(tokens, request.headers()));
     request.extensions_mut().insert(asker);
     let mut response = next.run(request).await;
