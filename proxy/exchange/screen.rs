@@ -37,6 +37,9 @@ pub fn admit(
     check_method(&head.method)?;
     check_size(head, &wanted.limits)?;
     let survey = Survey::of(&head.headers);
+    if survey.has(Seen::Quote) {
+        return Err(Reason::Malformed);
+    }
     settle_host(head, survey)?;
     check_scheme(head, wanted, from)?;
     settle_target(head, wanted.profile)?;

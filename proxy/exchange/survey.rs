@@ -51,6 +51,8 @@ pub enum Seen {
     SecondFraming = 1 << 17,
     /// `Cookie`.
     Cookie = 1 << 18,
+    /// A name with a quotation mark, which no name may hold, and which the type of names lets pass.
+    Quote = 1 << 19,
 }
 
 impl Survey {
@@ -98,8 +100,15 @@ impl Survey {
             "max-forwards" => self.set(Seen::MaxForwards),
             name if is_hearsay(name) => self.set(Seen::Forwarded),
             name if name.starts_with("x-tidegate-") => self.set(Seen::Reserved),
-            name if name.contains('_') => self.set(Seen::Underscore),
-            _ => {}
+            name => {
+                for byte in name.bytes() {
+                    match byte {
+                        b'_' => self.set(Seen::Underscore),
+                        b'"' => self.set(Seen::Quote),
+                        _ => {}
+                    }
+                }
+            }
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Pulse {
     waker: RefCell<Option<Waker>>,
     /// There has been a request.
     begun: Cell<bool>,
+    /// It was told to end for its slowness.
+    cut: Cell<bool>,
     /// What is asked of those who read.
     reading: OnceCell<Reading>,
     /// Answers on their way over HTTP/2.
@@ -148,6 +150,7 @@ impl Pulse {
             told: Cell::new(None),
             waker: RefCell::new(None),
             begun: Cell::new(false),
+            cut: Cell::new(false),
             reading: OnceCell::new(),
             deliveries: Deliveries::default(),
         }
@@ -160,6 +163,9 @@ impl Pulse {
 
     /// Answers are not taken, so many.
     fn count(&self, reason: Reason, times: usize) {
+        if self.cut.get() {
+            return; // and counted, but it has not gone yet
+        }
         if let Some(reading) = self.reading.get() {
             for _ in 0..times {
                 reading.ledger.refuse(reading.listener, reason);
@@ -251,6 +257,7 @@ impl Pulse {
         let takes_little = takes_little.is_some_and(|reading| reading.is_slow(&self.signs, now));
         if takes_nothing || takes_little {
             self.count(Reason::SlowReader, 1);
+            self.cut.set(true);
             return Some(Order::Forget);
         }
         let Some(idle) = idle else {
@@ -271,6 +278,7 @@ impl Pulse {
         // Who has never said anything has not even begun a head: there is nobody to tell, and nothing to finish.
         if !self.begun.get() && lasted(idle, self.timeouts.header) {
             self.count(Reason::SlowRequest, 1);
+            self.cut.set(true);
             return Some(Order::Abort);
         }
         lasted(idle, self.timeouts.idle).then_some(Order::Leave)

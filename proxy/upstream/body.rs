@@ -12,6 +12,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::h2c;
 use super::hearsay::is_hearsay;
 use super::idle::Idle;
 use super::pace::Pace;
@@ -40,9 +41,13 @@ impl Inbound {
                     BodyError::Malformed | BodyError::Incomplete => UploadState::Broken,
                 })
             }),
-            Self::Http2(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|_| BrokeOff(UploadState::Broken)),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| {
+                BrokeOff(if h2c::is_malformed(&error) {
+                    UploadState::Broken
+                } else {
+                    UploadState::Gone
+                })
+            }),
         }
     }
 
