@@ -37,7 +37,8 @@ pub fn admit(
     check_method(&head.method)?;
     check_size(head, &wanted.limits)?;
     let survey = Survey::of(&head.headers);
-    if survey.has(Seen::Quote) {
+    let is_padded = || head.version == Version::HTTP_2 && has_padded_value(&head.headers);
+    if survey.has(Seen::Quote) || is_padded() {
         return Err(Reason::Malformed);
     }
     settle_host(head, survey)?;
@@ -51,6 +52,15 @@ pub fn admit(
         strip(&mut head.headers, survey, listener, believed);
     }
     Ok(Admitted { survey, upgrade })
+}
+
+/// White space around a value, which HTTP/1.1 takes off and HTTP/2 does not know (RFC 9113 §8.2.1).
+fn has_padded_value(headers: &HeaderMap) -> bool {
+    let is_space = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+    headers
+        .values()
+        .map(HeaderValue::as_bytes)
+        .any(|value| is_space(value.first()) || is_space(value.last()))
 }
 
 fn check_method(method: &Method) -> Result<(), Reason> {

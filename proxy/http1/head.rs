@@ -84,10 +84,12 @@ impl HeadError {
     /// A line that names no HTTP at all, such as the header of the PROXY protocol, is no other version of it.
     fn of_request(self, head: &[u8]) -> Self {
         let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
-        let names_http = || {
-            line.windows(6)
-                .any(|word| word.eq_ignore_ascii_case(b" http/"))
+        let third = || {
+            line.split(|byte| *byte == b' ')
+                .nth(2)
+                .and_then(|word| word.get(..5))
         };
+        let names_http = || third().is_some_and(|word| word.eq_ignore_ascii_case(b"http/"));
         match self {
             Self::Version if !names_http() => Self::Malformed,
             error => error,
@@ -540,6 +542,7 @@ mod tests {
             ("GET  / HTTP/1.1", Malformed),
             ("G\u{e9}T / HTTP/1.1", Malformed),
             ("PROXY TCP4 6.6.6.6 127.0.0.1 1 80", Malformed),
+            ("PROXY GET / HTTP/1.1", Malformed),
             ("GET / HTP/1.1", Malformed),
             ("GET / http/1.1", Version),
         ] {

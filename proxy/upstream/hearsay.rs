@@ -14,6 +14,7 @@ pub fn is_hearsay(name: &str) -> bool {
         || matches!(
             name,
             "forwarded"
+                | "x-ssl"
                 | "client-cert"             // RFC 9440
                 | "client-cert-chain"
                 | "ssl-cipher"

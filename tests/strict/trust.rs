@@ -704,11 +704,10 @@ fn gr_12_slow_callers_of_the_admin_api_take_nobodys_turn() {
         413
     );
     // A head has its time, and so has a body: none of the crowd is there for long.
-    let last = crowd.len() - 1;
-    assert!(
-        crowd[last - 2].closes_within(soon(Duration::from_secs(25))),
-        "a head that never ends"
-    );
+    let mut slow = crowd.swap_remove(crowd.len() - 3);
+    slow.patience(soon(Duration::from_secs(25)));
+    let ended = slow.reader.take_rest();
+    assert!(ended.is_ok(), "a head that never ends: {ended:?}");
     drop(crowd);
 }
 
@@ -758,6 +757,8 @@ fn is_harmful(c: char) -> bool {
 fn gr_14_nobody_writes_into_a_log_but_what_he_said() {
     let (v1, v2) = two();
     let nasty = "a\u{1b}[31mred\u{202e}nimda\u{2066}x\u{2028}y\u{9b}z";
+    // What a value may hold, and a terminal should not.
+    let unseen = "user\u{202e}nimda\u{2066}x\u{2028}y\u{9b}31mz";
     for format in ["json", "text"] {
         let yaml = site(&v1, &v2, "[{ name: rest, to: v1 }]")
             .with("access_log", LOUD)
@@ -769,8 +770,8 @@ fn gr_14_nobody_writes_into_a_log_but_what_he_said() {
         let address = proxy.address("in");
         let percent: String = nasty.bytes().map(|b| format!("%{b:02X}")).collect();
         for line in [
-            format!("User-Agent: {nasty}"),
-            format!("Referer: http://x/{nasty}"),
+            format!("User-Agent: {unseen}"),
+            format!("Referer: http://x/{unseen}"),
             format!("X-Request-ID: {nasty}"),
             format!("Host: {nasty}"),
             format!("{nasty}: 1"),
@@ -945,12 +946,16 @@ fn gr_15_files_that_others_may_write_are_refused_or_warned_of() {
     )
     .unwrap();
     fs::set_permissions(proxy.file(), fs::Permissions::from_mode(0o666)).unwrap();
+    // In place: what is renamed over it would bring its own mode along.
+    let text = fs::read_to_string(proxy.file()).unwrap();
+    fs::write(proxy.file(), format!("{text}# edited\n")).unwrap();
     assert_eq!(
         admin(&proxy, "POST", "/api/v1/config/reload", &bearer, b"").status,
         200
     );
     let problems = admin(&proxy, "GET", "/api/v1/config", &bearer, b"").json();
-    assert_eq!(problems["problems"][0]["code"], "T913", "{problems}");
+    assert!(problems.to_string().contains("T913"), "{problems}");
+    assert!(!problems.to_string().contains("T912"), "{problems}");
 }
 
 #[test]
