@@ -269,6 +269,7 @@ fn config(routes: Vec<Route>) -> Config {
                 target_bytes: 8 << 10,
                 body_bytes: None,
                 h2_streams: 100,
+                min_rate: None,
             },
             timeouts: ListenerTimeouts {
                 handshake: Duration::from_secs(5),

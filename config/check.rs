@@ -15,6 +15,7 @@ mod listener_tls;
 mod metric;
 mod names;
 mod order;
+mod permissions;
 mod plan;
 mod region;
 mod releases;
@@ -98,6 +99,7 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
     };
     config.rollouts = std::mem::take(&mut check.rollouts);
     check.one_socket_each(&config);
+    check.files_of_others();
     // A stand-in may look like another route; who has errors has no use for these warnings yet.
     if !check.problems.has_errors() {
         check.what_never_counts(&config);

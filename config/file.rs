@@ -18,7 +18,7 @@ mod tls;
 pub(crate) use guard::{Bound, CompareOrNot, ErrorRate, Guard, Latency, Metric, Prometheus};
 pub(crate) use leaf::{
     AddressText, ClockText, DurationOrNone, DurationText, MomentText, NetworkText, PathText,
-    ShareText, SizeText, UrlText, WeightText, ZoneText,
+    ShareText, SizeOrNone, SizeText, UrlText, WeightText, ZoneText,
 };
 pub(crate) use listener::{
     AddressHeader, ClientAddress, Limits, Listener, ListenerProtocol, ListenerTimeouts, Profile,

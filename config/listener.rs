@@ -1,6 +1,7 @@
 //! An address that accepts requests, and what it lets through.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -67,7 +68,7 @@ pub enum AddressHeader {
 pub struct Limits {
     /// Open connections; more are refused. Default 20 000.
     pub connections: usize,
-    /// Open connections of one client address; `None` is no bound of its own.
+    /// Open connections of one client address, of IPv6 those of its /64; `None` is no bound of its own.
     pub connections_per_client: Option<usize>,
     /// Bytes of a request's head; more is 431. Default 32 KiB.
     pub header_bytes: usize,
@@ -79,6 +80,9 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Concurrent HTTP/2 streams of one connection. Default 100.
     pub h2_streams: u32,
+    /// Bytes a second that a caller must send of a body, or take of an answer, while it is waited for; `None` is no bound.
+    /// Default 240 on edge, none on sidecar.
+    pub min_rate: Option<NonZeroU64>,
 }
 
 /// `listeners[].timeouts`.

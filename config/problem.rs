@@ -51,6 +51,7 @@
 //! | T407 | warning: an OCSP answer that is none |
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
 //! | T409 | a machine that has no certificate authorities |
+//! | T410 | a file that holds a secret and that others may write |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
@@ -66,6 +67,9 @@
 //! | T910 | warning: what only a restart changes |
 //! | T911 | warning: a guard that never fires |
 //! | T912 | warning: client certificates count, and no listener asks for them |
+//! | T913 | warning: a file of the configuration that others may write |
+//! | T914 | warning: a file of the configuration that belongs to a stranger |
+//! | T915 | warning: a file that holds a secret and that others may read |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

@@ -3,6 +3,7 @@
 mod bad;
 mod bad_rollouts;
 mod good;
+mod permissions;
 mod random;
 mod releases;
 mod several;

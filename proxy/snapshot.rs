@@ -124,19 +124,17 @@ impl Snapshot {
 }
 
 impl Listener {
-    /// A name that is the proxy's own, or one that is stripped, with underscores for hyphens.
+    /// A name that is the proxy's own, or one with underscores: a version that reads them as hyphens, as all do that
+    /// speak CGI, would take it for one that was stripped, or that the proxy writes.
     pub fn is_reserved(&self, name: &str) -> bool {
-        let plain = name.replace('_', "-");
-        if plain.starts_with("x-tidegate-") {
-            return !self.trusted.iter().any(|t| t.as_str() == name);
-        }
-        plain != name
-            && (self.stripped.iter().any(|s| s.as_str() == plain)
-                || plain.starts_with("x-forwarded-")
-                || matches!(
-                    plain.as_str(),
-                    "transfer-encoding" | "content-length" | "x-real-ip"
-                ))
+        let is_odd = name.contains('_');
+        let is_ours = name.starts_with("x-tidegate-");
+        (is_odd || is_ours) && !self.is_trusted(name)
+    }
+
+    /// A name that callers may set by the file's word.
+    pub fn is_trusted(&self, name: &str) -> bool {
+        self.trusted.iter().any(|trusted| trusted.as_str() == name)
     }
 }
 

@@ -59,6 +59,8 @@ mod splitting;
 mod stages;
 /// Who may steer a rollout, how, and who hears of it.
 mod steering;
+/// What is promised to those who attack it.
+mod strict;
 /// The house stays in order.
 mod tidy;
 /// Encrypted connections: certificates, sessions, and who callers are.

@@ -151,6 +151,7 @@ impl Check<'_> {
         let Some(bytes) = self.bytes(at, path, MAX_TOKENS_FILE) else {
             return Vec::new();
         };
+        self.secret_file(at, path);
         let mut tokens: Vec<Token> = Vec::new();
         let text = String::from_utf8_lossy(&bytes);
         for (index, line) in text.lines().enumerate() {

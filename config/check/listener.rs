@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -19,6 +20,10 @@ const TARGET_BYTES: (u64, u64) = (64, 1 << 20);
 const MOST_CONNECTIONS: u64 = 100_000_000;
 const MOST_HEADERS: u64 = 10_000;
 const MOST_STREAMS: u64 = 100_000;
+/// Bytes a second of callers on an edge listener. The slowest modem that people still use sends several times as much,
+/// and the one who holds ten thousand bodies open has to send 2.4 MB each second for it.
+const MIN_RATE: u64 = 240;
+const RATES: (u64, u64) = (1, 1 << 30);
 
 impl Check<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Listener> {
@@ -79,7 +84,7 @@ impl Check<'_> {
                 listener.client_address.as_ref(),
                 profile,
             ),
-            limits: self.limits(&at.key("limits"), listener.limits.as_ref()),
+            limits: self.limits(&at.key("limits"), listener.limits.as_ref(), profile),
             timeouts: self.listener_timeouts(&timeouts_at, listener.timeouts.as_ref()),
             trusted_headers: self
                 .header_names(&at.key("trusted_headers"), &listener.trusted_headers),
@@ -154,7 +159,7 @@ impl Check<'_> {
         }
     }
 
-    fn limits(&mut self, at: &At<'_>, written: Option<&file::Limits>) -> Limits {
+    fn limits(&mut self, at: &At<'_>, written: Option<&file::Limits>, profile: Profile) -> Limits {
         let none = file::Limits::default();
         let written = written.unwrap_or(&none);
         let header_bytes = self.size_within(
@@ -219,7 +224,27 @@ impl Check<'_> {
                 .as_ref()
                 .map(|size| self.size(&at.key("body_bytes"), size)),
             h2_streams: u32::try_from(streams).unwrap_or(u32::MAX),
+            min_rate: self.min_rate(&at.key("min_rate"), written.min_rate.as_ref(), profile),
         }
+    }
+
+    /// Strangers are hurried, known peers are not: a sidecar's callers may have reasons to send little by little.
+    fn min_rate(
+        &mut self,
+        at: &At<'_>,
+        written: Option<&file::SizeOrNone>,
+        profile: Profile,
+    ) -> Option<NonZeroU64> {
+        let rate = match (written, profile) {
+            (Some(file::SizeOrNone(text)), _) if text == "none" => return None,
+            (Some(file::SizeOrNone(text)), _) => {
+                let size = file::SizeText(text.clone());
+                self.size_within(at, Some(&size), MIN_RATE, RATES)
+            }
+            (None, Profile::Edge) => MIN_RATE,
+            (None, Profile::Sidecar) => return None,
+        };
+        NonZeroU64::new(rate)
     }
 
     fn listener_timeouts(

@@ -40,7 +40,7 @@ impl Check<'_> {
             None => None,
         };
         let (cert_bytes, key_bytes) = (cert_bytes?, key_bytes?);
-        // The key's permissions are looked at here.
+        self.secret_file(files.key.0, files.key.1);
         let chain = self.chain(files.cert, &cert_bytes)?;
         let (not_after, names) = self.end_and_names(files.cert, &chain[0])?;
         let key = self.private_key(files.key, &key_bytes)?;

@@ -42,6 +42,10 @@ leaf!(
     SizeText, "a size with its unit (B, KiB, MiB, GiB, kB, MB or GB)", "64KiB"
 );
 leaf!(
+    /// `240B` or `none`.
+    SizeOrNone, "a size with its unit (B, KiB, MiB, GiB, kB, MB or GB) or `none`", "240B"
+);
+leaf!(
     /// `5%`.
     ShareText, "a share in percent, in steps of 0.001 %", "5%"
 );

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AddressText, DurationText, ListenerTls, NetworkText, SizeText};
+use super::{AddressText, DurationText, ListenerTls, NetworkText, SizeOrNone, SizeText};
 
 /// An address that accepts requests.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -83,7 +83,8 @@ pub(crate) enum AddressHeader {
 pub(crate) struct Limits {
     /// Open connections in the whole process; more are refused. Default 20000.
     pub(crate) connections: Option<u64>,
-    /// Open connections of one client address in the whole process. Default: no bound of its own.
+    /// Open connections of one client address in the whole process, of IPv6 those of its /64. Default: no bound of its
+    /// own.
     pub(crate) connections_per_client: Option<u64>,
     /// The size of a request's head, 1 KiB to 1 MiB; more is answered 431. Default `32KiB`.
     pub(crate) header_bytes: Option<SizeText>,
@@ -95,6 +96,10 @@ pub(crate) struct Limits {
     pub(crate) body_bytes: Option<SizeText>,
     /// Concurrent streams of one HTTP/2 connection. Default 100.
     pub(crate) h2_streams: Option<u64>,
+    /// How much a second a caller must send of a body that is waited for (else 408), and take of an answer that waits for
+    /// it (else it is cut off), on average, after 5 s of grace. A size a second, or `none`. Default `240B` on `edge`,
+    /// `none` on `sidecar`. Tunnels and gRPC toward a version that speaks HTTP/2 need not send.
+    pub(crate) min_rate: Option<SizeOrNone>,
 }
 
 /// Waits toward the caller.

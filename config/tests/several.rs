@@ -1,6 +1,7 @@
 //! Files that name files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::{Action, Loaded, LogOutput, Role, When, load};
@@ -17,7 +18,9 @@ fn loaded(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Loaded) {
     for (name, bytes) in files {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+        fs::write(&path, bytes).unwrap();
+        // Secrets among them: nobody else's.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let loaded = load(&folder.path().join("tidegate.yaml")).unwrap();
     (folder, loaded)

@@ -3,6 +3,7 @@
 //! A worker that logs hands its line to a thread and goes on. A reader that stalls, a pipe that closed and a disk that
 //! is full cost lines, which are counted and told once writing works again; they never cost a request.
 
+use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::record::is_shown;
 
 /// Lines that may wait for the writing thread; more are dropped and counted.
 const LINES_WAITING: usize = 4096;
@@ -47,8 +50,10 @@ impl Logs {
         let (sender, waiting) = sync_channel(LINES_WAITING);
         let (done, finished) = sync_channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
+        let colour = format == LogFormat::Text && super::output::colours(&io::stderr());
         let lines = Lines {
             sender,
+            colour,
             dropped: Arc::clone(&dropped),
         };
         thread::Builder::new()
@@ -69,7 +74,6 @@ impl Logs {
         // A subscriber may stand already where several apps run in one test process: then that one serves.
         let _ = match format {
             LogFormat::Text => {
-                let colour = super::output::colours(&io::stderr());
                 tracing::subscriber::set_global_default(subscriber.with_ansi(colour).finish())
             }
             LogFormat::Json => tracing::subscriber::set_global_default(
@@ -101,6 +105,7 @@ enum Message {
 #[derive(Debug, Clone)]
 struct Lines {
     sender: SyncSender<Message>,
+    colour: bool,
     dropped: Arc<AtomicU64>,
 }
 
@@ -143,8 +148,55 @@ impl io::Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.lines.send(std::mem::take(&mut self.bytes));
+            let line = std::mem::take(&mut self.bytes);
+            self.lines.send(harmless(line, self.lines.colour));
         }
+    }
+}
+
+/// The line as one line that shows what it holds: what would move a terminal's cursor, end the line or turn its reading
+/// direction is written as an escape. In JSON only a text can hold such a character, and `\u1234` means it there too.
+/// Colours are the formatter's own; it has escaped those that came with a value.
+fn harmless(mut line: Vec<u8>, colour: bool) -> Vec<u8> {
+    let ends = line.last() == Some(&b'\n');
+    line.truncate(line.len() - usize::from(ends));
+    let is_plain = line.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let mut out = if is_plain {
+        line
+    } else {
+        let mut shown = String::with_capacity(line.len() + 16);
+        let mut text = &*String::from_utf8_lossy(&line);
+        while let Some(c) = text.chars().next() {
+            let style = if colour { style(text) } else { 0 };
+            let length = style.max(c.len_utf8());
+            if style > 0 || is_shown(c) {
+                shown.push_str(&text[..length]);
+            } else {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(shown, "\\u{unit:04x}");
+                }
+            }
+            text = &text[length..];
+        }
+        shown.into_bytes()
+    };
+    out.extend(ends.then_some(b'\n'));
+    out
+}
+
+/// The length of the colour change that a text begins with.
+fn style(text: &str) -> usize {
+    let Some(rest) = text.strip_prefix("\x1b[") else {
+        return 0;
+    };
+    let digits = rest
+        .bytes()
+        .take_while(|b| matches!(b, b'0'..=b'9' | b';'))
+        .count();
+    if rest.as_bytes().get(digits) == Some(&b'm') {
+        digits + 3
+    } else {
+        0
     }
 }
 
@@ -233,10 +285,34 @@ mod tests {
     }
 
     #[test]
+    fn a_line_shows_what_it_holds_and_is_one() {
+        for (said, shown) in [
+            ("all plain\n", "all plain\n"),
+            ("grün über\n", "grün über\n"),
+            ("a\nb\n", "a\\u000ab\n"),
+            ("a\rb\tc\n", "a\\u000db\\u0009c\n"),
+            (
+                "\x1b[31mred\x1b]0;title\x07\n",
+                "\\u001b[31mred\\u001b]0;title\\u0007\n",
+            ),
+            ("user\u{202e}nimda\n", "user\\u202enimda\n"),
+            ("\u{9b}31m \u{2028}\n", "\\u009b31m \\u2028\n"),
+            ("\u{e0041}\n", "\\udb40\\udc41\n"),
+        ] {
+            let line = harmless(said.as_bytes().to_vec(), false);
+            assert_eq!(String::from_utf8(line).unwrap(), shown);
+        }
+        let coloured = harmless(b"\x1b[2mtime\x1b[0m \x1b[2J\n".to_vec(), true);
+        assert_eq!(coloured, b"\x1b[2mtime\x1b[0m \\u001b[2J\n");
+        assert_eq!(harmless(b"\xff\n".to_vec(), false), "\u{fffd}\n".as_bytes());
+    }
+
+    #[test]
     fn a_stalled_reader_never_holds_who_logs() {
         let (sender, waiting) = sync_channel(2);
         let lines = Lines {
             sender,
+            colour: false,
             dropped: Arc::default(),
         };
         for _ in 0..5 {

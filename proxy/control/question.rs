@@ -11,6 +11,7 @@ use tidegate_config::{Config, Profile};
 use crate::route::{Caller, Explanation, Regions, Table};
 use crate::snapshot::{Listener, Snapshot};
 use crate::transport::session::ClientCertificate;
+use crate::upstream::hearsay::is_hearsay;
 
 /// A request that nobody has sent.
 #[derive(Debug, Clone, Deserialize)]
@@ -255,7 +256,9 @@ fn believe(config: &Config, listener: usize, headers: &HeaderMap) -> Table {
 /// Takes away what an outsider may not say on this listener.
 fn strip(headers: &mut HeaderMap, listener: &Listener) {
     let doomed = |name: &&HeaderName| {
-        listener.stripped.contains(name) || listener.is_reserved(name.as_str())
+        listener.stripped.contains(name)
+            || listener.is_reserved(name.as_str())
+            || (is_hearsay(name.as_str()) && !listener.is_trusted(name.as_str()))
     };
     let doomed: Vec<HeaderName> = headers.keys().filter(doomed).cloned().collect();
     for name in doomed {

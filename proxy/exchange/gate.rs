@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use tidegate_config as config;
@@ -28,6 +29,7 @@ use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::{Listener, View, Viewer};
 use crate::upstream::body::{UploadState, UploadWatch};
+use crate::upstream::pace::Pace;
 use crate::upstream::{Inbound, Outbound};
 
 /// One worker's gate.
@@ -198,12 +200,15 @@ impl Gate {
             .filter(|_| admitted.upgrade.is_none());
         let watch = Rc::new(UploadWatch::default());
         let whole = claim.is_some() || (rules.retry.is_some() && is_idempotent(&head.method));
-        let body = match self.outbound(body, whole, passage, &watch).await {
+        let service = &snapshot.config.services[choice.service];
+        let form = Form::of(service, admitted.upgrade.is_some());
+        // A call may be open while neither side has anything to say. Only where the version expects such calls: or any
+        // slow body could call itself one.
+        let hurried = !(form.http2 && is_grpc(&head.headers));
+        let body = match self.outbound(body, whole, hurried, passage, &watch).await {
             Ok(body) => body,
             Err(reason) => return Err(reason),
         };
-        let service = &snapshot.config.services[choice.service];
-        let form = Form::of(service, admitted.upgrade.is_some());
         let upgrade = admitted.upgrade.clone().filter(|_| !form.http2);
         let secure = assigned_secure(head, passage);
         let onward = Onward {
@@ -349,6 +354,7 @@ impl Gate {
         &self,
         body: Inbound,
         again: bool,
+        hurried: bool,
         passage: &Passage<'_>,
         watch: &Rc<UploadWatch>,
     ) -> Result<Outbound, Reason> {
@@ -364,7 +370,9 @@ impl Gate {
         let is_small = fallback::is_small(&body);
         let stripped = passage.view.snapshot.listeners[passage.at].stripped.clone();
         let idle = passage.listener.timeouts.body_idle;
-        let stream = Outbound::stream(body, limit, idle, watch.clone(), stripped);
+        let rate = passage.listener.limits.min_rate.filter(|_| hurried);
+        let pace = rate.map(|rate| Pace::new(rate, 0, idle));
+        let stream = Outbound::stream(body, limit, (idle, pace), watch.clone(), stripped);
         if again && is_small {
             use http_body_util::BodyExt as _;
             let whole = stream
@@ -388,6 +396,13 @@ fn is_misdirected(host: &str, peer: &Peer, listener: &Listener) -> bool {
         && !serving
             .certificates
             .are_for_both(session.server_name.as_deref(), host)
+}
+
+/// Whether it is a call of gRPC, as opposed to gRPC-Web, which is one message from the caller.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// A request's head as another version of its service gets it: rewritten, not edited yet.

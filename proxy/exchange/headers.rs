@@ -165,7 +165,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// `X-Forwarded-*` and `Forwarded`: written anew where the peer is nobody's trusted proxy, else added to.
+/// `X-Forwarded-*` and `Forwarded`: written anew where the peer is nobody's trusted proxy (what it said is gone already),
+/// else added to.
 fn tell_origin(
     headers: &mut HeaderMap,
     survey: Survey,
@@ -176,16 +177,6 @@ fn tell_origin(
     let believed =
         onward.profile == config::Profile::Sidecar || is_trusted(peer.address.ip(), from);
     let present = survey.has(Seen::Forwarded);
-    if present && !believed {
-        let doomed = |n: &HeaderName| {
-            let n = n.as_str();
-            n.starts_with("x-forwarded-") || matches!(n, "forwarded" | "x-real-ip")
-        };
-        let names: Vec<HeaderName> = headers.keys().filter(|n| doomed(n)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
     if present && believed {
         add_to_origin(headers, peer);
     } else {

@@ -13,6 +13,7 @@ use super::client_address::is_trusted;
 use super::survey::{Seen, Survey};
 use crate::record::Reason;
 use crate::snapshot::Listener;
+use crate::upstream::hearsay::is_hearsay;
 
 /// A request that may be routed: its headers hold one `Host`, its target is a normal path.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub fn admit(
     check_method(&head.method)?;
     check_size(head, &wanted.limits)?;
     let survey = Survey::of(&head.headers);
+    let is_padded = || head.version == Version::HTTP_2 && has_padded_value(&head.headers);
+    if survey.has(Seen::Quote) || is_padded() {
+        return Err(Reason::Malformed);
+    }
     settle_host(head, survey)?;
     check_scheme(head, wanted, from, encrypted)?;
     settle_target(head, wanted.profile)?;
@@ -44,9 +49,19 @@ pub fn admit(
     check_expectation(head, survey)?;
     let upgrade = upgrade(head, survey);
     if wanted.profile == config::Profile::Edge {
-        strip(&mut head.headers, survey, listener);
+        let believed = is_trusted(from, &wanted.client_address);
+        strip(&mut head.headers, survey, listener, believed);
     }
     Ok(Admitted { survey, upgrade })
+}
+
+/// White space around a value, which HTTP/1.1 takes off and HTTP/2 does not know (RFC 9113 §8.2.1).
+fn has_padded_value(headers: &HeaderMap) -> bool {
+    let is_space = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+    headers
+        .values()
+        .map(HeaderValue::as_bytes)
+        .any(|value| is_space(value.first()) || is_space(value.last()))
 }
 
 fn check_method(method: &Method) -> Result<(), Reason> {
@@ -268,15 +283,21 @@ fn upgrade(head: &Parts, survey: Survey) -> Option<HeaderValue> {
     (asked && !refused && !token.is_empty()).then(|| value.clone())
 }
 
-/// Removes what outsiders must not decide, in every spelling.
-fn strip(headers: &mut HeaderMap, survey: Survey, listener: &Listener) {
+/// Removes what outsiders must not decide, in every spelling. `believed` is a proxy in front, whose word counts about who
+/// is behind it.
+fn strip(headers: &mut HeaderMap, survey: Survey, listener: &Listener, believed: bool) {
     for name in listener.stripped.iter() {
         headers.remove(name);
     }
-    if survey.has(Seen::Reserved) || survey.has(Seen::Underscore) {
+    let hearsay = survey.has(Seen::Forwarded) && !believed;
+    if survey.has(Seen::Reserved) || survey.has(Seen::Underscore) || hearsay {
+        let is_doomed = |name: &str| {
+            listener.is_reserved(name)
+                || (hearsay && is_hearsay(name) && !listener.is_trusted(name))
+        };
         let doomed: Vec<HeaderName> = headers
             .keys()
-            .filter(|name| listener.is_reserved(name.as_str()))
+            .filter(|name| is_doomed(name.as_str()))
             .cloned()
             .collect();
         for name in doomed {

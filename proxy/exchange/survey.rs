@@ -3,6 +3,8 @@
 
 use http::HeaderMap;
 
+use crate::upstream::hearsay::is_hearsay;
+
 /// Which headers a message has, of those that the proxy treats in any way.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Survey(u32);
@@ -29,7 +31,7 @@ pub enum Seen {
     Expect = 1 << 7,
     /// Another hop-by-hop field (RFC 9110 §7.6.1), or `Proxy`.
     HopByHop = 1 << 8,
-    /// `X-Forwarded-*`, `Forwarded`, `X-Real-IP`.
+    /// `X-Forwarded-*`, `Forwarded`, and whatever else tells of the other end.
     Forwarded = 1 << 9,
     /// `X-Request-ID`.
     RequestId = 1 << 10,
@@ -39,7 +41,7 @@ pub enum Seen {
     Reserved = 1 << 12,
     /// A second `Cookie` (RFC 9113 §8.2.3 splits them).
     SecondCookie = 1 << 13,
-    /// A name with an underscore that means one of the above.
+    /// A name with an underscore, which some take for a hyphen.
     Underscore = 1 << 14,
     /// `Max-Forwards`.
     MaxForwards = 1 << 15,
@@ -49,6 +51,8 @@ pub enum Seen {
     SecondFraming = 1 << 17,
     /// `Cookie`.
     Cookie = 1 << 18,
+    /// A name with a quotation mark, which no name may hold, and which the type of names lets pass.
+    Quote = 1 << 19,
 }
 
 impl Survey {
@@ -91,14 +95,20 @@ impl Survey {
             | "proxy" => {
                 self.set(Seen::HopByHop);
             }
-            "forwarded" | "x-real-ip" => self.set(Seen::Forwarded),
             "x-request-id" => self.set(Seen::RequestId),
             "traceparent" => self.set(Seen::Traceparent),
             "max-forwards" => self.set(Seen::MaxForwards),
-            name if name.starts_with("x-forwarded-") => self.set(Seen::Forwarded),
+            name if is_hearsay(name) => self.set(Seen::Forwarded),
             name if name.starts_with("x-tidegate-") => self.set(Seen::Reserved),
-            name if name.contains('_') => self.set(Seen::Underscore),
-            _ => {}
+            name => {
+                for byte in name.bytes() {
+                    match byte {
+                        b'_' => self.set(Seen::Underscore),
+                        b'"' => self.set(Seen::Quote),
+                        _ => {}
+                    }
+                }
+            }
         }
     }
 

@@ -80,6 +80,23 @@ impl From<httparse::Error> for HeadError {
     }
 }
 
+impl HeadError {
+    /// A line that names no HTTP at all, such as the header of the PROXY protocol, is no other version of it.
+    fn of_request(self, head: &[u8]) -> Self {
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
+        let third = || {
+            line.split(|byte| *byte == b' ')
+                .nth(2)
+                .and_then(|word| word.get(..5))
+        };
+        let names_http = || third().is_some_and(|word| word.eq_ignore_ascii_case(b"http/"));
+        match self {
+            Self::Version if !names_http() => Self::Malformed,
+            error => error,
+        }
+    }
+}
+
 /// Takes a request's head out of `buffer`; `None` when it is not whole.
 ///
 /// # Errors
@@ -91,7 +108,8 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     }
     let Some(head) = take_head(buffer, bounds.bytes)? else {
         let (mut lines, part) = ([httparse::EMPTY_HEADER; LINES], looked_at(buffer));
-        return check_part(part, httparse::Request::new(&mut lines).parse(part));
+        let parsed = httparse::Request::new(&mut lines).parse(part);
+        return check_part(part, parsed).map_err(|error| error.of_request(part));
     };
     if has_bare_line_feed(&head) {
         return Err(HeadError::Malformed);
@@ -100,7 +118,9 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     let mut heap = Vec::new();
     let mut parsed = httparse::Request::new(&mut []);
     let lines = room(&mut stack, &mut heap, bounds.lines);
-    if parsed.parse_with_uninit_headers(&head, lines)?.is_partial() {
+    let whole = parsed.parse_with_uninit_headers(&head, lines);
+    let whole = whole.map_err(|error| HeadError::from(error).of_request(&head))?;
+    if whole.is_partial() {
         return Err(HeadError::Malformed);
     }
     let method = Method::from_bytes(parsed.method.unwrap_or("").as_bytes());
@@ -526,6 +546,9 @@ mod tests {
             ("GET /", Malformed),
             ("GET  / HTTP/1.1", Malformed),
             ("G\u{e9}T / HTTP/1.1", Malformed),
+            ("PROXY TCP4 6.6.6.6 127.0.0.1 1 80", Malformed),
+            ("PROXY GET / HTTP/1.1", Malformed),
+            ("GET / HTP/1.1", Malformed),
             ("GET / http/1.1", Version),
         ] {
             assert_eq!(

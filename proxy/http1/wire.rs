@@ -33,6 +33,16 @@ pub struct Signs {
     pub stuck: Cell<bool>,
     /// The caller took something since it was last cleared: it may be slow, but it is there.
     pub taken: Cell<bool>,
+    /// Bytes that the system took for the caller, all in all.
+    pub sent: Cell<u64>,
+}
+
+impl Signs {
+    /// So many more bytes were taken for the caller.
+    pub fn took(&self, bytes: usize) {
+        self.taken.set(true);
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
 }
 
 /// A caller's connection.
@@ -199,8 +209,9 @@ impl Wire {
         let before = inner.outlet.waiting();
         let flushed = inner.outlet.poll_flush(&mut inner.socket, cx);
         self.signs.stuck.set(flushed.is_pending());
-        if inner.outlet.waiting() != before {
-            self.signs.taken.set(true);
+        let left = inner.outlet.waiting();
+        if left != before {
+            self.signs.took(before - left);
         }
         flushed
     }
@@ -231,10 +242,15 @@ impl Wire {
         self.signs
             .stuck
             .set(carried.is_pending() && *waits == Waits::ForRoom);
-        if matches!(carried, Poll::Ready(Ok(Carried::Bytes(_)))) {
-            self.signs.taken.set(true);
+        if let Poll::Ready(Ok(Carried::Bytes(bytes))) = carried {
+            self.signs.took(bytes);
         }
         carried
+    }
+
+    /// When it is dropped, what the caller has not taken is thrown away with it.
+    pub fn forget(&self) {
+        self.inner.borrow().socket.forget();
     }
 
     /// Gives up what an idle connection does not need.

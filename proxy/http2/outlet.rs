@@ -63,7 +63,7 @@ impl Outlet {
         self.buffer.len() - self.written
     }
 
-    /// Writes until nothing is left; `taken` tells whether any of it was taken.
+    /// Writes until nothing is left; `taken` grows by what was taken.
     ///
     /// # Errors
     /// The socket's.
@@ -71,7 +71,7 @@ impl Outlet {
         &mut self,
         socket: &mut Socket,
         cx: &mut Context<'_>,
-        taken: &mut bool,
+        taken: &mut usize,
     ) -> Poll<io::Result<()>> {
         while self.written < self.buffer.len() {
             let waiting = &self.buffer[self.written..];
@@ -85,7 +85,7 @@ impl Outlet {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            *taken = true;
+            *taken += n;
             self.unflushed = true;
             self.written += n;
         }

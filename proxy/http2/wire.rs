@@ -230,11 +230,11 @@ impl Wire {
     /// Why the connection ends.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let inner = &mut *self.inner.borrow_mut();
-        let mut taken = false;
+        let mut taken = 0;
         let flushed = inner.outlet.poll_flush(&mut inner.socket, cx, &mut taken);
         self.signs.stuck.set(flushed.is_pending());
-        if taken {
-            self.signs.taken.set(true);
+        if taken > 0 {
+            self.signs.took(taken);
         }
         flushed.map_err(End::Broken)
     }
@@ -277,6 +277,11 @@ impl Wire {
         inner.outlet.rest();
         inner.decoder.rest();
         inner.streams.rest();
+    }
+
+    /// When it is dropped, what the caller has not taken is thrown away with it.
+    pub fn forget(&self) {
+        self.inner.borrow().socket.forget();
     }
 
     /// Says that nothing more will be sent.

@@ -147,7 +147,7 @@ impl Connection {
 
     /// Ready when the connection must end.
     async fn aborted(&self) {
-        while self.ordered().await != Order::Abort {}
+        while !matches!(self.ordered().await, Order::Abort | Order::Forget) {}
     }
 
     /// Looks at the first bytes without taking them; `None` when the caller leaves or says nothing for too long.
@@ -164,7 +164,7 @@ impl Connection {
                         self.pulse.order(order);
                         return Some(false);
                     }
-                    Order::Abort => return None,
+                    Order::Abort | Order::Forget => return None,
                 },
             };
             let seen = &first[..peeked];

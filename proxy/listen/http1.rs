@@ -55,8 +55,10 @@ pub async fn serve(connection: &Connection, socket: Socket, peer: Rc<Peer>) {
     })
     .await;
     wire.detach_body();
-    if order == Some(Order::SlowHead) {
-        turn_away(connection, &wire, &peer, Reason::SlowRequest).await;
+    match order {
+        Some(Order::SlowHead) => turn_away(connection, &wire, &peer, Reason::SlowRequest).await,
+        Some(Order::Forget) => wire.forget(),
+        _ => {}
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::connection::{self, Connection, Encrypted, Terms};
 use super::presence::{Crowd, Presence};
-use super::pulse::Door;
+use super::pulse::{Door, Reading};
 use super::worker::Worker;
 use super::workers::BACKLOG;
 use crate::descriptors::{self, Use};
@@ -140,6 +140,8 @@ impl Listener {
         }
         let worker = &self.worker;
         let pulse = worker.pulses.add(terms.timeouts, &self.door);
+        let ledger = worker.gate.ledger().clone();
+        pulse.watch_reading(Reading::new(terms.limits.min_rate, ledger, self.id));
         let connection = Connection {
             gate: worker.gate.clone(),
             terms,

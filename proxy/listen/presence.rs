@@ -2,7 +2,7 @@
 //! counts are the whole process's; they are touched when a connection opens and when it closes, never by a request.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 #[expect(
@@ -57,6 +57,7 @@ impl Crowd {
         {
             return Err(Reason::Connections);
         }
+        let client = whose(client);
         let counted = limits.connections_per_client.is_some();
         if let Some(max) = limits.connections_per_client
             && !self.enter_client(client, max)
@@ -99,6 +100,14 @@ impl Crowd {
     }
 }
 
+/// Whom an address belongs to: of IPv6 its first 64 bits tell, and the rest is anything that they like.
+fn whose(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 /// An open connection, until it is dropped.
 #[derive(Debug)]
 pub struct Presence {
@@ -123,20 +132,25 @@ mod tests {
     use super::*;
     use crate::record::Ledger;
 
-    #[test]
-    fn a_listener_and_a_client_hold_no_more_than_they_may() {
-        let ledger = Ledger::new(1);
-        let (worker, id) = (ledger.worker(0), ledger.listener("in"));
-        let crowd = Arc::new(Crowd::default());
-        let limits = Limits {
-            connections: 3,
-            connections_per_client: Some(2),
+    fn limits(connections: usize, of_a_client: usize) -> Limits {
+        Limits {
+            connections,
+            connections_per_client: Some(of_a_client),
             header_bytes: 0,
             header_count: 0,
             target_bytes: 0,
             body_bytes: None,
             h2_streams: 0,
-        };
+            min_rate: None,
+        }
+    }
+
+    #[test]
+    fn a_listener_and_a_client_hold_no_more_than_they_may() {
+        let ledger = Ledger::new(1);
+        let (worker, id) = (ledger.worker(0), ledger.listener("in"));
+        let crowd = Arc::new(Crowd::default());
+        let limits = limits(3, 2);
         let enter = |last: u8| crowd.enter(IpAddr::from([127, 0, 0, last]), &limits, &worker, id);
         let (a, b) = (enter(1), enter(1));
         assert!(a.is_ok() && b.is_ok());
@@ -147,5 +161,22 @@ mod tests {
         assert!(enter(1).is_ok(), "who leaves makes room");
         drop(b);
         assert_eq!(crowd.open(), 0);
+    }
+
+    #[test]
+    fn a_client_of_ipv6_has_one_network_and_not_one_address() {
+        let ledger = Ledger::new(1);
+        let (worker, id) = (ledger.worker(0), ledger.listener("in"));
+        let crowd = Arc::new(Crowd::default());
+        let limits = limits(10, 1);
+        let enter = |address: &str| {
+            let address = address.parse().expect("an address");
+            crowd.enter(address, &limits, &worker, id)
+        };
+        let one = enter("2001:db8:0:1::1");
+        assert!(one.is_ok());
+        let same = enter("2001:db8:0:1:ffff::2");
+        assert_eq!(same.err(), Some(Reason::ClientConnections));
+        assert!(enter("2001:db8:0:2::1").is_ok(), "a neighbour");
     }
 }

@@ -1,14 +1,19 @@
 //! What a connection is doing, and since when. The connection and its socket note it with plain stores; a sweep of the
 //! worker, a few times a second, ends what has lasted too long. So no request sets a timer for its head or its idleness.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tidegate_config::ListenerTimeouts;
 
+use super::workers::UNSENT;
+
 use crate::http1::wire::Signs;
+use crate::record::{ListenerId, Reason, WorkerLedger};
+use crate::upstream::pace::Pace;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
 pub const SWEEP: Duration = Duration::from_millis(250);
@@ -59,6 +64,12 @@ pub struct Pulse {
     /// When it was told to leave.
     told: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
+    /// There has been a request.
+    begun: Cell<bool>,
+    /// It was told to end for its slowness.
+    cut: Cell<bool>,
+    /// What is asked of those who read.
+    reading: OnceCell<Reading>,
     /// What HTTP/2 adds.
     http2: Http2,
 }
@@ -96,6 +107,47 @@ impl Http2 {
     }
 }
 
+/// How fast answers must be read, and where it is counted that one was not.
+#[derive(Debug)]
+pub struct Reading {
+    rate: Option<NonZeroU64>,
+    pace: Cell<Option<Pace>>,
+    /// When it was last looked at, and how much had been taken by then.
+    seen: Cell<(Instant, u64)>,
+    ledger: WorkerLedger,
+    listener: ListenerId,
+}
+
+impl Reading {
+    /// At least `rate` bytes a second of what waits.
+    pub fn new(rate: Option<NonZeroU64>, ledger: WorkerLedger, listener: ListenerId) -> Self {
+        // Nobody is blamed for what the system does not show.
+        let pace = rate.map(|rate| Pace::new(rate, u64::from(UNSENT), Duration::ZERO));
+        Self {
+            rate,
+            pace: Cell::new(pace),
+            seen: Cell::new((Instant::now(), 0)),
+            ledger,
+            listener,
+        }
+    }
+
+    /// Whether the caller has taken too little while something waited for it.
+    fn is_slow(&self, signs: &Signs, now: Instant) -> bool {
+        let Some(mut pace) = self.pace.get() else {
+            return false;
+        };
+        let sent = signs.sent.get();
+        let (then, before) = self.seen.replace((now, sent));
+        if signs.stuck.get() {
+            pace.waited(now.saturating_duration_since(then));
+        }
+        pace.moved(sent - before);
+        self.pace.set(Some(pace));
+        pace.is_lost()
+    }
+}
+
 /// What a connection is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -109,6 +161,8 @@ pub enum Order {
     SlowHead,
     /// End now.
     Abort,
+    /// End now, and throw away what the caller has not taken.
+    Forget,
 }
 
 /// The worker's idea of now, as fine as the sweep.
@@ -137,7 +191,32 @@ impl Pulse {
             order: Cell::new(None),
             told: Cell::new(None),
             waker: RefCell::new(None),
+            begun: Cell::new(false),
+            cut: Cell::new(false),
+            reading: OnceCell::new(),
             http2: Http2::default(),
+        }
+    }
+
+    /// What is asked of the caller as a reader. Once, when the connection is new.
+    pub fn watch_reading(&self, reading: Reading) {
+        let _ = self.reading.set(reading);
+    }
+
+    /// How many bytes a second of an answer must be taken.
+    pub fn reading_rate(&self) -> Option<NonZeroU64> {
+        self.reading.get().and_then(|reading| reading.rate)
+    }
+
+    /// Answers are not taken, so many.
+    pub fn count(&self, reason: Reason, times: usize) {
+        if self.cut.get() {
+            return; // and counted, but it has not gone yet
+        }
+        if let Some(reading) = self.reading.get() {
+            for _ in 0..times {
+                reading.ledger.refuse(reading.listener, reason);
+            }
         }
     }
 
@@ -149,6 +228,7 @@ impl Pulse {
     /// A request's head is whole; it is under way until the guard is dropped.
     pub fn request(self: &Rc<Self>) -> UnderWay {
         self.signs.bytes.set(false);
+        self.begun.set(true);
         self.head.set(None);
         self.idle.set(None);
         self.requests.set(self.requests.get() + 1);
@@ -240,12 +320,14 @@ impl Pulse {
         }
         note(&self.stuck, &self.signs.stuck, now);
         note(&self.closed, &self.signs.closed, now);
-        if self
-            .stuck
-            .get()
-            .is_some_and(|since| lasted(since, self.timeouts.idle))
-        {
-            return Some(Order::Abort);
+        let takes_nothing = self.stuck.get();
+        let takes_nothing = takes_nothing.is_some_and(|since| lasted(since, self.timeouts.idle));
+        let takes_little = self.reading.get();
+        let takes_little = takes_little.is_some_and(|reading| reading.is_slow(&self.signs, now));
+        if takes_nothing || takes_little {
+            self.count(Reason::SlowReader, 1);
+            self.cut.set(true);
+            return Some(Order::Forget);
         }
         let lives = self.http2.lives.get();
         let silence = lives.then(|| self.http2.due(now, taken)).flatten();
@@ -278,6 +360,16 @@ impl Pulse {
         }
         if slow_head() {
             return Some(Order::SlowHead);
+        }
+        // Who has never said anything has not even begun a head: there is nobody to tell, and nothing to finish.
+        if !lives
+            && !self.begun.get()
+            && self.head.get().is_none()
+            && lasted(idle, self.timeouts.header)
+        {
+            self.count(Reason::SlowRequest, 1);
+            self.cut.set(true);
+            return Some(Order::Abort);
         }
         if self.head.get().is_none() && lasted(idle, self.timeouts.idle) {
             return Some(Order::Leave);
@@ -482,7 +574,7 @@ mod tests {
         after(&pulses, start, 91);
         assert_eq!(pulse.take_order(), None);
         after(&pulses, start, 92);
-        assert_eq!(pulse.take_order(), Some(Order::Abort));
+        assert_eq!(pulse.take_order(), Some(Order::Forget));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
@@ -13,7 +13,7 @@ use http::{Method, Response, request};
 use http_body::Body as _;
 
 use super::connection::Connection;
-use super::pulse::{Order, UnderWay};
+use super::pulse::{Order, SWEEP, UnderWay};
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::head::recycle;
 use crate::http2::body::StreamBody;
@@ -22,9 +22,12 @@ use crate::http2::streams::TooLarge;
 use crate::http2::wire::{End, Wire};
 use crate::record::Reason;
 use crate::upstream::Inbound;
+use crate::upstream::pace::Pace;
 
 /// Rounds through all that is to do before other connections have their turn.
 const ROUNDS: usize = 16;
+/// How far callers may be behind in telling that they have read: most do so when half of their window is used up.
+const UNTOLD: u64 = 64 * 1024;
 
 /// How a connection ended.
 pub(super) enum Outcome {
@@ -86,6 +89,10 @@ struct Sending {
     rest: Bytes,
     /// It waits for a window, since when the sweeps saw it.
     blocked: Option<Option<Instant>>,
+    /// What was sent of it since the sweeps looked.
+    sent: u64,
+    /// How slowly it may go, once they have.
+    pace: Option<Pace>,
 }
 
 impl Sending {
@@ -102,6 +109,34 @@ impl Sending {
             }
             _ => {}
         }
+    }
+
+    /// Whether its caller makes too little room for it: none for `silence`, or less than `rate` bytes a second, after
+    /// another `time`.
+    fn is_untaken(
+        &mut self,
+        now: Instant,
+        time: Duration,
+        silence: Duration,
+        rate: Option<std::num::NonZeroU64>,
+    ) -> bool {
+        let sent = std::mem::take(&mut self.sent);
+        let mut is_slow = false;
+        if let Some(rate) = rate {
+            let mut pace = self
+                .pace
+                .unwrap_or_else(|| Pace::new(rate, UNTOLD, Duration::ZERO));
+            if self.blocked.is_some() {
+                pace.waited(time);
+            }
+            pace.moved(sent);
+            self.pace = Some(pace);
+            is_slow = pace.is_lost();
+        }
+        let Some(since) = &mut self.blocked else {
+            return false;
+        };
+        is_slow || now.saturating_duration_since(*since.get_or_insert(now)) >= silence
     }
 }
 
@@ -145,6 +180,10 @@ where
             Some(Order::Ping) => self.wire.ping(),
             Some(Order::SlowHead) => return Poll::Ready(Outcome::TooSlow),
             Some(Order::Abort) => return Poll::Ready(Outcome::Aborted),
+            Some(Order::Forget) => {
+                self.wire.forget();
+                return Poll::Ready(Outcome::Aborted);
+            }
         }
         if self.blocked > 0 && self.take_untaken() {
             return Poll::Ready(Outcome::Aborted);
@@ -321,6 +360,8 @@ where
                 answer,
                 rest: Bytes::new(),
                 blocked: None,
+                sent: 0,
+                pace: None,
             },
         )
     }
@@ -371,6 +412,7 @@ where
         }
         let cut = !sending.rest.is_empty();
         self.wire.put_data(slot, &piece, cut, ends)?;
+        sending.sent += piece.len() as u64;
         if ends {
             self.places[slot].under_way = None;
             return Ok(());
@@ -416,7 +458,7 @@ where
         self.parked.retain(|parked| *parked != slot);
     }
 
-    /// Takes away the answers for which there has been no window for too long; whether nothing else is under way. Where
+    /// Takes away the answers for which the caller makes no room, or too little; whether nothing else is under way. Where
     /// the socket is full the whole connection is slow, and no stream is to blame.
     fn take_untaken(&mut self) -> bool {
         let pulse = &self.connection.pulse;
@@ -424,23 +466,24 @@ where
         if self.looked == now {
             return false;
         }
-        self.looked = now;
+        let looked = std::mem::replace(&mut self.looked, now);
         let is_full = pulse.signs().stuck.get();
+        // Streams that wait share the connection: each needs its part of the rate. Nobody has looked while none waited.
+        let waiting = u32::try_from(self.blocked.max(1)).unwrap_or(u32::MAX);
+        let time = now.saturating_duration_since(looked).min(2 * SWEEP) / waiting;
+        let (silence, rate) = (self.connection.terms.timeouts.idle, pulse.reading_rate());
         let mut untaken = Vec::new();
         for (slot, place) in self.places.iter_mut().enumerate() {
-            let Stage::Sending(Sending {
-                blocked: Some(since),
-                ..
-            }) = &mut place.stage
-            else {
+            let Stage::Sending(sending) = &mut place.stage else {
                 continue;
             };
             if is_full {
-                *since = None;
+                if let Some(since) = &mut sending.blocked {
+                    *since = None;
+                }
                 continue;
             }
-            let lasts = now.saturating_duration_since(*since.get_or_insert(now));
-            if lasts >= self.connection.terms.timeouts.idle {
+            if sending.is_untaken(now, time, silence, rate) {
                 untaken.push(slot);
             }
         }
@@ -448,6 +491,7 @@ where
             self.let_go(*slot);
             self.wire.give_up(*slot, Code::Cancel);
         }
+        pulse.count(Reason::SlowReader, untaken.len());
         !untaken.is_empty() && !pulse.is_busy()
     }
 

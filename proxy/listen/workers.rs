@@ -19,6 +19,10 @@ use crate::snapshot::{ListenerKey, Live};
 
 /// Connections that the kernel may hold for a worker that has not accepted them.
 pub const BACKLOG: i32 = 4096;
+/// What the system keeps of an answer that it cannot send yet, for each connection. By default it may be megabytes: a
+/// crowd that reads nothing would fill the machine's memory outside of the process, and nobody could tell a caller that
+/// reads slowly from one that does not. What is on its way does not count, so it slows nobody down.
+pub const UNSENT: u32 = 128 * 1024;
 /// Orders that a worker may not have followed yet.
 const COMMANDS: usize = 256;
 /// How long the workers may take to end once there is nothing left to do.
@@ -362,6 +366,8 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListen
     if address.is_ipv6() {
         socket.set_only_v6(address.ip() != std::net::Ipv6Addr::UNSPECIFIED)?;
     }
+    // Accepted connections inherit it.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     if shared {
         socket.listen(BACKLOG)?;

@@ -484,6 +484,7 @@ mod tests {
                 target_bytes: 1,
                 body_bytes: None,
                 h2_streams: 1,
+                min_rate: None,
             },
             timeouts: config::ListenerTimeouts {
                 handshake: Duration::ZERO,

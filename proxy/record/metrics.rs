@@ -56,7 +56,7 @@ metrics! {
         "From a request's head to the end of its answer.";
     FAILURES = Counter "tidegate_failures_total" Count ["service", "version", "kind"]
         "Requests that failed by the fault of the version they were sent to.";
-    HANDSHAKES = Counter "tidegate_upstream_handshake_failures_total" Count ["service", "version", "reason"]
+    UPSTREAM_HANDSHAKES = Counter "tidegate_upstream_handshake_failures_total" Count ["service", "version", "reason"]
         "TLS handshakes with endpoints that failed; the requests count as connect failures.";
     FALLBACKS = Counter "tidegate_fallbacks_total" Count ["service", "version"]
         "Requests of this version that another version answered in its place.";
@@ -295,7 +295,7 @@ impl Metrics {
             }
             for (reason, count) in Fault::WORDS.into_iter().zip(totals.handshakes) {
                 if count > 0 {
-                    page.counter(&HANDSHAKES, &[&service, &version, reason], count);
+                    page.counter(&UPSTREAM_HANDSHAKES, &[&service, &version, reason], count);
                 }
             }
             page.counter(&FALLBACKS, &[&service, &version], totals.fallbacks);

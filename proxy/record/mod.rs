@@ -30,7 +30,7 @@ mod rollouts;
 mod tally;
 mod worker;
 
-pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog};
+pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog, is_shown};
 pub use arm::Arm;
 pub use handshake::Handshake;
 pub use ids::{ListenerId, RolloutId, RouteId, VersionId};

@@ -27,8 +27,10 @@ pub enum Reason {
     Method,
     /// The head did not arrive in time.
     SlowRequest,
-    /// The body stood still for too long.
+    /// The body stood still for too long, or came too slowly.
     SlowBody,
+    /// Nothing of the answer was taken for too long, or too little: it was cut off, and no answer could say so.
+    SlowReader,
     /// The body is over the limit.
     BodyTooLarge,
     /// The target is over the limit.
@@ -109,6 +111,7 @@ const TABLE: &[Row] = &[
     row(Reason::Method, "method", 405, CALLER),
     row(Reason::SlowRequest, "slow_request", 408, CALLER),
     row(Reason::SlowBody, "slow_body", 408, CALLER),
+    row(Reason::SlowReader, "slow_reader", 408, CALLER),
     row(Reason::BodyTooLarge, "body_too_large", 413, CALLER),
     row(Reason::TargetTooLong, "target_too_long", 414, CALLER),
     row(Reason::Expectation, "expectation", 417, CALLER),

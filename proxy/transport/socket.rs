@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -63,6 +64,18 @@ impl Socket {
             Self::Tcp(stream) => Some(stream),
             Self::Unix(_) | Self::Tls(_) => None,
         }
+    }
+
+    /// From now on closing it throws away what the other end has not taken, and tells it by a reset: who reads nothing
+    /// would let the system hold it for minutes.
+    pub fn forget(&self) {
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+            Self::Unix(_) => return,
+        };
+        // It may be gone already.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// Its encrypted kind.

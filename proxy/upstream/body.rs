@@ -11,7 +11,9 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 
+use super::hearsay::is_hearsay;
 use super::idle::Idle;
+use super::pace::Pace;
 use crate::http1::framing::BodyError;
 use crate::http1::wire::WireBody;
 use crate::http2::body::StreamBody;
@@ -76,10 +78,52 @@ pub enum Outbound {
 pub struct Upload {
     inner: Inbound,
     left: u64,
-    idle: Idle,
+    patience: Patience,
     watch: Rc<UploadWatch>,
     /// Trailers that do not go on, beside `NEVER_TRAILERS`.
     stripped: Arc<[HeaderName]>,
+}
+
+/// How long the caller may keep us waiting for its body.
+#[derive(Debug)]
+struct Patience {
+    idle: Idle,
+    /// Between two pieces.
+    silence: Duration,
+    /// Over all of it.
+    pace: Option<Pace>,
+    /// Since when it is waited for, where that counts.
+    since: Option<tokio::time::Instant>,
+}
+
+impl Patience {
+    fn new(silence: Duration, pace: Option<Pace>) -> Self {
+        Self {
+            idle: Idle::new(Some(silence)),
+            silence,
+            pace,
+            since: None,
+        }
+    }
+
+    /// It is waited for: ready when that has lasted too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let (Some(pace), None) = (&self.pace, self.since) {
+            self.since = Some(tokio::time::Instant::now());
+            self.idle.allow(self.silence.min(pace.left()));
+        }
+        self.idle.poll_pending(cx)
+    }
+
+    /// So much has come.
+    fn came(&mut self, bytes: usize) {
+        self.idle.progress();
+        let Some(pace) = &mut self.pace else { return };
+        if let Some(since) = self.since.take() {
+            pace.waited(since.elapsed());
+        }
+        pace.moved(bytes as u64);
+    }
 }
 
 /// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1).
@@ -193,11 +237,11 @@ impl Outbound {
         }
     }
 
-    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`.
+    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`, or too little for `pace`.
     pub fn stream(
         inner: Inbound,
         limit: Option<u64>,
-        idle: Duration,
+        (idle, pace): (Duration, Option<Pace>),
         watch: Rc<UploadWatch>,
         stripped: Arc<[HeaderName]>,
     ) -> Self {
@@ -205,7 +249,7 @@ impl Outbound {
         Self::Stream(Box::new(Upload {
             inner,
             left,
-            idle: Idle::new(Some(idle)),
+            patience: Patience::new(idle, pace),
             watch,
             stripped,
         }))
@@ -219,8 +263,7 @@ impl Upload {
         let own = |name: &HeaderName| {
             let plain = name.as_str().replace('_', "-");
             plain.starts_with("x-tidegate-")
-                || plain.starts_with("x-forwarded-")
-                || plain == "x-real-ip"
+                || is_hearsay(&plain)
                 || self.stripped.iter().any(|s| s.as_str() == plain)
         };
         let doomed: Vec<HeaderName> = trailers.keys().filter(|n| own(n)).cloned().collect();
@@ -254,10 +297,14 @@ impl Body for Outbound {
             if upload.watch.answered.get() {
                 return Poll::Pending;
             }
-            ready!(upload.idle.poll_pending(cx));
+            ready!(upload.patience.poll_over(cx));
             return upload.end(UploadState::Stalled);
         };
-        upload.idle.progress();
+        let data = match &frame {
+            Some(Ok(frame)) => frame.data_ref(),
+            _ => None,
+        };
+        upload.patience.came(data.map_or(0, Bytes::len));
         upload.watch.waiting.set(false);
         match frame {
             None => {

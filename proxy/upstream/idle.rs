@@ -26,6 +26,11 @@ impl Idle {
         }
     }
 
+    /// From the next wait on, so long is allowed.
+    pub fn allow(&mut self, limit: Duration) {
+        self.limit = Some(limit);
+    }
+
     /// Something came.
     pub fn progress(&mut self) {
         self.moved = true;

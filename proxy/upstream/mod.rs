@@ -9,6 +9,8 @@
 //! - [`http1`]: a connection that speaks HTTP/1.1
 //! - [`h2c`]: what an error over HTTP/2 says
 //! - [`idle`]: a bound on silence
+//! - [`pace`]: a bound on slowness
+//! - [`hearsay`]: what strangers may not tell a version
 //! - [`probe`]: asks endpoints on a schedule whether they are well
 //! - [`secure`]: how an endpoint is spoken to under TLS
 //! - [`scarcity`]: what the proxy itself lacks for one more connection
@@ -20,8 +22,10 @@ pub mod connect;
 pub mod endpoint;
 pub mod forward;
 pub mod h2c;
+pub mod hearsay;
 pub mod http1;
 pub mod idle;
+pub mod pace;
 pub mod pool;
 pub mod probe;
 pub mod scarcity;

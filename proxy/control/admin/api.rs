@@ -38,7 +38,9 @@ use crate::snapshot::Live;
 
 /// Bytes of a request's body; more is 413.
 const BODY_BYTES: usize = 64 * 1024;
-/// From a request's head to its answer's; then 504. A reload of a very large file is the slowest thing.
+/// From a request's head to the end of its body; then 408.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a request's body to its answer's head; then 504. A reload of a very large file is the slowest thing.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests answered at one time; more get 503.
 const REQUESTS_AT_ONCE: usize = 64;
@@ -278,11 +280,7 @@ impl Path {
     }
 }
 
-async fn guard(
-    State(api): State<Api>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Trouble> {
+async fn guard(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Trouble> {
     let path = request.uri().path();
     // An unknown path is nobody's, but who may read may learn that.
     let needs = PATHS
@@ -296,7 +294,19 @@ async fn guard(
         .0
         .ip();
     let tokens = &api.0.live.current().config.admin.tokens;
-    auth::admit(needs, tokens, peer, api.0.bound, request.headers())?;
+    auth::admit(
+        needs,
+        tokens,
+        peer,
+        api.0.bound,
+        request.method(),
+        request.headers(),
+    )?;
+    if auth::is_form(request.method(), request.headers()) {
+        let detail = "a form of a web page may say this; send `Content-Type: application/json`";
+        return Err(Trouble::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let mut request = whole(request).await?;
     let asker = Asker(auth::role(tokens, request.headers()));
     request.extensions_mut().insert(asker);
     let mut response = next.run(request).await;
@@ -304,6 +314,21 @@ async fn guard(
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// The request with its whole body. Whoever sends one slowly must not hold one of the few places where answers are made.
+async fn whole(request: Request) -> Result<Request, Trouble> {
+    let (head, body) = request.into_parts();
+    let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES));
+    let body = read.await.map_err(|_| {
+        let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+        Trouble::new(StatusCode::REQUEST_TIMEOUT, detail)
+    })?;
+    let body = body.map_err(|_| {
+        let detail = format!("the body broke off, or is longer than {BODY_BYTES} bytes");
+        Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    })?;
+    Ok(Request::from_parts(head, body.into()))
 }
 
 async fn nowhere(request: Request) -> Trouble {

@@ -7,10 +7,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
 use http::uri::Authority;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tidegate_config::{Role, Token};
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// What a path asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,11 @@ pub enum Refusal {
         "the Origin header names another site; without tokens only pages of this API may call it"
     )]
     ForeignOrigin,
+    /// A web page of another site is asking, as the browser itself says.
+    #[error(
+        "the Sec-Fetch-Site header says that another site's page asks; without tokens only pages of this API may call it"
+    )]
+    ForeignPage,
     /// No token, or one that nobody was given.
     #[error(
         "a known token is needed: send `Authorization: Bearer TOKEN` with a token of admin.tokens_file"
@@ -58,10 +66,16 @@ pub fn admit(
     tokens: &[Token],
     peer: IpAddr,
     bound: SocketAddr,
+    method: &Method,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
     if tokens.is_empty() {
-        return admit_at_this_machine(peer, bound, headers);
+        admit_at_this_machine(peer, bound, headers)?;
+        return if is_of_another_site(method, headers) {
+            Err(Refusal::ForeignPage)
+        } else {
+            Ok(())
+        };
     }
     match need {
         Need::Nothing => Ok(()),
@@ -111,6 +125,39 @@ fn admit_at_this_machine(
     } else {
         Err(Refusal::ForeignOrigin)
     }
+}
+
+/// What browsers say of a request that another site's page caused (Fetch Metadata). Whoever follows a link to a page of
+/// ours comes from another site too, and only looks.
+fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
+    let says = |name: &str, known: &[&[u8]]| {
+        let mut lines = headers.get_all(name).iter().peekable();
+        lines.peek().is_some() && lines.all(|line| known.contains(&line.as_bytes()))
+    };
+    let is_ours =
+        !headers.contains_key(SEC_FETCH_SITE) || says(SEC_FETCH_SITE, &[b"same-origin", b"none"]);
+    let only_looks = method.is_safe() && says("sec-fetch-mode", &[b"navigate"]);
+    !is_ours && !only_looks
+}
+
+/// Whether the request could be a form of another site's page, which a browser sends without asking us first.
+pub fn is_form(method: &Method, headers: &HeaderMap) -> bool {
+    if method.is_safe() {
+        return false;
+    }
+    let of_browser = [ORIGIN.as_str(), REFERER.as_str(), SEC_FETCH_SITE]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    headers.get_all(CONTENT_TYPE).iter().any(|kind| {
+        let kind = kind.as_bytes();
+        let end = kind.iter().position(|b| *b == b';').unwrap_or(kind.len());
+        match kind[..end].trim_ascii().to_ascii_lowercase().as_slice() {
+            b"text/plain" | b"multipart/form-data" => true,
+            // What curl and others say of any body if nobody tells them what it is.
+            b"application/x-www-form-urlencoded" => of_browser,
+            _ => false,
+        }
+    })
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {
@@ -192,6 +239,7 @@ mod tests {
             tokens,
             peer.parse().unwrap(),
             BOUND.parse().unwrap(),
+            &Method::POST,
             &map,
         )
     }
@@ -299,6 +347,62 @@ mod tests {
                 "{origin}"
             );
         }
+    }
+
+    #[test]
+    fn a_page_that_the_browser_calls_foreign_reaches_nothing() {
+        let ask = |method: Method, lines: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            map.append(HOST, HeaderValue::from_static("localhost"));
+            for (name, value) in lines {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            let (peer, bound) = ([127, 0, 0, 1].into(), BOUND.parse().unwrap());
+            admit(Need::Role(Role::Viewer), &[], peer, bound, &method, &map)
+        };
+        for own in ["same-origin", "none"] {
+            assert_eq!(ask(Method::POST, &[("sec-fetch-site", own)]), Ok(()));
+        }
+        for foreign in ["cross-site", "same-site", "", "Same-Origin, none"] {
+            for method in [Method::GET, Method::POST] {
+                let seen = ask(method, &[("sec-fetch-site", foreign)]);
+                assert_eq!(seen, Err(Refusal::ForeignPage), "{foreign:?}");
+            }
+        }
+        let two = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(ask(Method::POST, &two), Err(Refusal::ForeignPage));
+        let link = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+        ];
+        assert_eq!(ask(Method::GET, &link), Ok(()), "a link");
+        assert_eq!(
+            ask(Method::POST, &link),
+            Err(Refusal::ForeignPage),
+            "a form"
+        );
+    }
+
+    #[test]
+    fn what_a_form_can_send_is_known() {
+        let form = |kind: &'static str, origin: bool| {
+            let mut map = HeaderMap::new();
+            map.append(CONTENT_TYPE, HeaderValue::from_static(kind));
+            if origin {
+                map.append(ORIGIN, HeaderValue::from_static("http://localhost"));
+            }
+            is_form(&Method::POST, &map)
+        };
+        for kind in [
+            "text/plain",
+            "Text/Plain;charset=UTF-8",
+            "multipart/form-data; boundary=x",
+        ] {
+            assert!(form(kind, false), "{kind}");
+        }
+        assert!(form("application/x-www-form-urlencoded", true));
+        assert!(!form("application/x-www-form-urlencoded", false), "curl -d");
+        assert!(!form("application/json", true));
     }
 
     #[test]

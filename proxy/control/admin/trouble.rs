@@ -40,6 +40,7 @@ impl From<Refusal> for Trouble {
             Refusal::NotLoopback
             | Refusal::ForeignHost
             | Refusal::ForeignOrigin
+            | Refusal::ForeignPage
             | Refusal::RoleTooLow => StatusCode::FORBIDDEN,
         };
         Self::new(status, refusal.to_string())

@@ -212,7 +212,10 @@ async fn floods(bed: &Bed, raw: &mut Raw, bytes: impl Fn(u32) -> Vec<u8>) {
 
 fn refusals(bed: &Bed, reason: Reason) -> u64 {
     let listeners = bed.ledger.listeners();
-    listeners.iter().map(|l| l.refusals[reason as usize]).sum()
+    listeners
+        .iter()
+        .map(|l| l.refusals.0[reason as usize])
+        .sum()
 }
 
 #[test]

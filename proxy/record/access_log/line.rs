@@ -330,7 +330,7 @@ impl Object {
 }
 
 /// Whether a character may stand in a terminal as it is: no control, nothing that reorders, breaks or hides text.
-fn is_shown(c: char) -> bool {
+pub fn is_shown(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             '\u{00ad}' | '\u{061c}' | '\u{180e}'          // soft hyphen, Arabic letter mark, vowel separator

@@ -28,7 +28,7 @@ use tidegate_config as config;
 use tidegate_config::LogOutput;
 
 use crate::record::{Blame, FailureKind, Outcome};
-pub use line::Line;
+pub use line::{Line, is_shown};
 use sink::Sink;
 use writer::{Message, Writer};
 

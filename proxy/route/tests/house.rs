@@ -64,6 +64,7 @@ fn listener(name: &str, profile: Profile, trusted: &[&str]) -> Listener {
             target_bytes: 8 << 10,
             body_bytes: None,
             h2_streams: 100,
+            min_rate: None,
         },
         timeouts: ListenerTimeouts {
             handshake: Duration::from_secs(5),

@@ -1,0 +1,106 @@
+//! Who else may read and write the files that a configuration consists of. A secret that others may write is theirs:
+//! whoever writes the tokens is admin. That they may read it is a warning only: Kubernetes mounts secrets so, mode 0644,
+//! into a container where nobody else is.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::Check;
+use crate::problem::quoted;
+use crate::source::At;
+
+/// Mode bits of whoever is neither the owner nor of its group.
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// What the disk says of a file.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    mode: u32,
+    owner: u32,
+}
+
+impl Standing {
+    /// `None` for what is no file: a pipe has its own bounds, and what is missing is told elsewhere.
+    fn of(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self {
+            mode: about.mode(),
+            owner: about.uid(),
+        })
+    }
+
+    fn has(self, bit: u32) -> bool {
+        self.mode & bit != 0
+    }
+
+    /// Owned by neither root nor this process's user.
+    fn is_a_strangers(self) -> bool {
+        self.owner != 0 && us().is_some_and(|us| us != self.owner)
+    }
+}
+
+/// The user of this process.
+fn us() -> Option<u32> {
+    fs::metadata("/proc/self").ok().map(|about| about.uid())
+}
+
+impl Check<'_> {
+    /// Looks at a file that holds a secret and is named at `at`.
+    pub(super) fn secret_file(&mut self, at: &At<'_>, path: &Path) {
+        let Some(standing) = Standing::of(path) else {
+            return;
+        };
+        let name = quoted(&path.display().to_string());
+        if standing.has(OTHERS_WRITE) {
+            let message =
+                format!("every user of this machine may write {name}, which holds a secret");
+            let hint = format!("chmod 600 {}", path.display());
+            self.problems.error(at, "T410", message, hint);
+        } else if standing.has(OTHERS_READ) {
+            let message =
+                format!("every user of this machine may read {name}, which holds a secret");
+            let hint = format!(
+                "chmod 600 {}; for a secret of Kubernetes set `defaultMode: 0400`",
+                path.display()
+            );
+            self.problems.warning(at, "T915", message, hint);
+        }
+        if standing.is_a_strangers() {
+            let message = format!(
+                "{name} belongs to user {}, who is neither root nor the one this process runs as",
+                standing.owner
+            );
+            let hint = format!("chown root {}", path.display());
+            self.problems.warning(at, "T914", message, hint);
+        }
+    }
+
+    /// Warns of files of the configuration itself that others may change.
+    pub(super) fn files_of_others(&mut self) {
+        for part in self.parts {
+            let path = &part.source.name;
+            let Some(standing) = Standing::of(path) else {
+                continue;
+            };
+            let root = At::root(&part.source);
+            let name = quoted(&path.display().to_string());
+            if standing.has(OTHERS_WRITE) {
+                let message = format!(
+                    "every user of this machine may write {name}, and with it decide where requests go"
+                );
+                let hint = format!("chmod o-w {}", path.display());
+                self.problems.warning(&root, "T913", message, hint);
+            }
+            if standing.is_a_strangers() {
+                let message = format!(
+                    "{name} belongs to user {}, who is neither root nor the one this process runs as",
+                    standing.owner
+                );
+                let hint = format!("chown root {}", path.display());
+                self.problems.warning(&root, "T914", message, hint);
+            }
+        }
+    }
+}
