@@ -47,9 +47,9 @@
 //! | T403 | a pattern of files to include |
 //! | T404 | a certificate and a key that are not each other's |
 //! | T405 | warning: a certificate that has ended |
-//! | T406 | warning: a certificate that ends soon |
 //! | T407 | warning: an OCSP answer that is none |
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
+//! | T410 | warning: a certificate that ends soon |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
@@ -64,7 +64,7 @@
 //! | T909 | warning: a rollout whose candidate is stable already |
 //! | T910 | warning: what only a restart changes |
 //! | T911 | warning: a guard that never fires |
-//! | T912 | warning: client certificates count, and no listener asks for them |
+//! | T915 | warning: client certificates count, and no listener asks for them |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;
