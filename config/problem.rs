@@ -47,11 +47,11 @@
 //! | T403 | a pattern of files to include |
 //! | T404 | a certificate and a key that are not each other's |
 //! | T405 | warning: a certificate that has ended |
-//! | T406 | warning: a certificate that ends soon |
+//! | T406 | a file that holds a secret and that others may write |
 //! | T407 | warning: an OCSP answer that is none |
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
 //! | T409 | a machine that has no certificate authorities |
-//! | T410 | a file that holds a secret and that others may write |
+//! | T410 | warning: a certificate that ends soon |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
@@ -66,10 +66,10 @@
 //! | T909 | warning: a rollout whose candidate is stable already |
 //! | T910 | warning: what only a restart changes |
 //! | T911 | warning: a guard that never fires |
-//! | T912 | warning: client certificates count, and no listener asks for them |
+//! | T912 | warning: a file that holds a secret and that others may read |
 //! | T913 | warning: a file of the configuration that others may write |
 //! | T914 | warning: a file of the configuration that belongs to a stranger |
-//! | T915 | warning: a file that holds a secret and that others may read |
+//! | T915 | warning: client certificates count, and no listener asks for them |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

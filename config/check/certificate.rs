@@ -94,7 +94,7 @@ impl Check<'_> {
         self.asks_for_certificates = true;
         self.problems.warning(
             at,
-            "T912",
+            "T915",
             "no listener asks its callers for a certificate, so there never is one",
             "add `tls.client_auth: { mode: optional, ca: ./tls/clients.crt }` to a listener",
         );

@@ -57,7 +57,7 @@ impl Check<'_> {
             let message =
                 format!("every user of this machine may write {name}, which holds a secret");
             let hint = format!("chmod 600 {}", path.display());
-            self.problems.error(at, "T410", message, hint);
+            self.problems.error(at, "T406", message, hint);
         } else if standing.has(OTHERS_READ) {
             let message =
                 format!("every user of this machine may read {name}, which holds a secret");
@@ -65,7 +65,7 @@ impl Check<'_> {
                 "chmod 600 {}; for a secret of Kubernetes set `defaultMode: 0400`",
                 path.display()
             );
-            self.problems.warning(at, "T915", message, hint);
+            self.problems.warning(at, "T912", message, hint);
         }
         if standing.is_a_strangers() {
             let message = format!(

@@ -178,7 +178,7 @@ impl Check<'_> {
         } else if ends_soon(end, now) {
             let message = format!("the certificate in {} ends at {end}", shown(path));
             let hint = "replace it before: those who look will refuse it then";
-            self.problems.warning(at, "T406", message, hint);
+            self.problems.warning(at, "T410", message, hint);
         }
         Some((end, names(&certificate)))
     }

@@ -41,7 +41,7 @@ fn codes(loaded: &Loaded) -> Vec<&str> {
 fn a_secret_that_others_may_write_is_refused() {
     for bits in [0o602, 0o622, 0o666, 0o777, 0o646, 0o702] {
         let loaded = loaded(0o600, 0o600, bits);
-        assert_eq!(codes(&loaded), ["T410"], "{bits:o}");
+        assert_eq!(codes(&loaded), ["T406"], "{bits:o}");
         assert!(loaded.config.is_none(), "{bits:o}");
         let told = loaded.problems[0].to_string();
         assert!(!told.contains("all-of-it-please"), "{told}");
@@ -54,7 +54,7 @@ fn a_secret_that_others_may_write_is_refused() {
 fn a_secret_that_others_may_read_is_warned_of() {
     for bits in [0o644, 0o604, 0o664] {
         let loaded = loaded(0o600, 0o600, bits);
-        assert_eq!(codes(&loaded), ["T915"], "{bits:o}");
+        assert_eq!(codes(&loaded), ["T912"], "{bits:o}");
         assert!(loaded.config.is_some(), "Kubernetes mounts them so");
     }
     for bits in [0o600, 0o400, 0o640, 0o660, 0o440] {

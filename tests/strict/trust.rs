@@ -926,9 +926,9 @@ fn gr_15_files_that_others_may_write_are_refused_or_warned_of() {
     };
     let (code, log) = start(0o666).fails();
     assert_eq!(code, 1, "{log}");
-    assert!(log.contains("T410") && log.contains("chmod 600"), "{log}");
+    assert!(log.contains("T406") && log.contains("chmod 600"), "{log}");
     let proxy = start(0o644).start();
-    proxy.logs(&["T915"]);
+    proxy.logs(&["T912"]);
     // An edit that makes them so is refused like any other.
     fs::set_permissions(
         proxy.folder().join("tokens"),
@@ -955,7 +955,7 @@ fn gr_15_files_that_others_may_write_are_refused_or_warned_of() {
     );
     let problems = admin(&proxy, "GET", "/api/v1/config", &bearer, b"").json();
     assert!(problems.to_string().contains("T913"), "{problems}");
-    assert!(!problems.to_string().contains("T915"), "{problems}");
+    assert!(!problems.to_string().contains("T912"), "{problems}");
 }
 
 #[test]
