@@ -859,8 +859,10 @@ fn ds_16_who_goes_away_takes_the_request_along_and_nobody_is_blamed() {
     let (gone, ended) = std::sync::mpsc::channel();
     let gone = std::sync::Mutex::new(gone);
     let slow = Scripted::start(move |scene, _| {
-        scene.head()?;
-        scene.wait_for_end()?;
+        // Who goes away early may take it along before its head is here.
+        if scene.head().is_ok() {
+            let _ = scene.wait_for_end();
+        }
         let _ = gone.lock().unwrap().send(());
         Ok(())
     });

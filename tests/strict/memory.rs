@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::{Backend, Conn, Proxy, Site, until};
+use crate::harness::{Backend, Conn, Proxy, Site, eventually, soon};
 
 use super::frames::{Frames, pseudo};
 
@@ -47,12 +47,17 @@ fn costs<T>(proxy: &Proxy, state: &str, many: usize, open: impl Fn() -> T) {
         stated(state)
     );
     drop((few, all));
-    until("all are gone", || {
-        proxy
+    eventually(
+        "all are gone",
+        soon(Duration::from_secs(20)),
+        || match proxy
             .metrics()
             .sum("tidegate_connections", &[("listener", "in")])
-            == 0.0
-    });
+        {
+            0.0 => Ok(()),
+            open => Err(format!("{open} are open")),
+        },
+    );
 }
 
 fn bed() -> (Backend, Proxy) {
