@@ -18,6 +18,7 @@
 //! | 2 | [`release`] | the judgement: what was seen of a rollout, and what follows from it. Pure |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides; HTTP/2 is hyper's |
+//! | 1 | [`handover`] | one process hands over to the next: the words, and the sockets themselves |
 //! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
 //! | 0 | [`transport`] | what bytes travel over: a stream, plain or encrypted |
 //!
@@ -90,6 +91,7 @@ pub mod command;
 pub mod control;
 pub mod descriptors;
 pub mod exchange;
+pub mod handover;
 pub mod http1;
 pub mod listen;
 pub mod record;

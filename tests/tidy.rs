@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("record", 1),
     ("http1", 1),
     ("descriptors", 1),
+    ("handover", 1),
     ("transport", 0),
 ];
 
