@@ -23,7 +23,9 @@ pub struct Doorbell(UnixListener);
 #[derive(Debug, thiserror::Error)]
 pub enum Stranger {
     /// It is another user's.
-    #[error("process {pid} belongs to user {uid}, and this one to user {ours}: only the same user may take over")]
+    #[error(
+        "process {pid} belongs to user {uid}, and this one to user {ours}: only the same user may take over"
+    )]
     OtherUser {
         /// The process.
         pid: u32,

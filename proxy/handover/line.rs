@@ -172,12 +172,7 @@ impl Line {
         Ok(taken)
     }
 
-    fn fill(
-        &self,
-        mut buffer: &mut [u8],
-        within: Duration,
-        until: Instant,
-    ) -> Result<(), Broken> {
+    fn fill(&self, mut buffer: &mut [u8], within: Duration, until: Instant) -> Result<(), Broken> {
         while !buffer.is_empty() {
             self.wait_until(within, until)?;
             match (&self.0).read(buffer) {

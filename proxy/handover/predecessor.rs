@@ -186,12 +186,21 @@ fn taken(line: &Line, parts: Parts) -> Result<Heritage, Broken> {
         probes: parts.probes.map(|probes| (probes.asked, next())),
         listeners: (0..)
             .zip(parts.listeners)
-            .map(|(place, Listener { name, asked, sockets })| Inherited {
-                place,
-                name,
-                asked,
-                sockets: (0..sockets).map(|_| next()).collect(),
-            })
+            .map(
+                |(
+                    place,
+                    Listener {
+                        name,
+                        asked,
+                        sockets,
+                    },
+                )| Inherited {
+                    place,
+                    name,
+                    asked,
+                    sockets: (0..sockets).map(|_| next()).collect(),
+                },
+            )
             .collect(),
     })
 }

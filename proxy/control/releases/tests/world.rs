@@ -219,8 +219,8 @@ impl World {
     }
 
     /// The journal, for tests that fill it.
-    pub(super) fn journal(&self) -> &Journal {
-        self.releases.shared().journal.as_ref().expect("it has one")
+    pub(super) fn journal(&self) -> Journal {
+        self.releases.shared().own.journal().expect("it has one")
     }
 
     pub(super) fn disk_is_fine(&self) -> bool {
