@@ -59,6 +59,8 @@ mod splitting;
 mod stages;
 /// Who may steer a rollout, how, and who hears of it.
 mod steering;
+/// A new process takes over from a running one, and nobody notices.
+mod takeover;
 /// The house stays in order.
 mod tidy;
 /// The machine runs out of something.

@@ -139,7 +139,9 @@ impl Successor {
 
     /// Ends it, where it has not ended by itself.
     pub fn end(&self) {
-        if let Some(process) = &self.process {
+        if let Some(process) = &self.process
+            && self.pid != std::process::id()
+        {
             // Where that fails it is gone.
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
