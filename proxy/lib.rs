@@ -50,6 +50,18 @@
 //! A shift of a rollout is less: the same snapshot with other [`snapshot::InForce`]s, which hold how many are on each
 //! candidate. The table, the versions and every worker's pools stay the very same.
 //!
+//! # One upgrade
+//!
+//! ```text
+//! app::upgrade                SIGUSR2: this program once more, with --take-over
+//! app::start                  the new process: checks its file, rings at the old one, binds and opens all that can fail
+//! app::succession             the old one: edits rest, the journal is closed, the sockets themselves change hands
+//!   control::releases::lent   nothing grows meanwhile; what shrinks is in force and is told to the new one
+//! app::leaving                the new one accepts: the old one drains, and follows its weights
+//! ```
+//!
+//! Until the new one accepts, the old one can go on as if nothing had been; [`handover`] is what they say to each other.
+//!
 //! # One failure
 //!
 //! ```text

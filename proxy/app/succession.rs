@@ -209,6 +209,7 @@ impl Bound {
         let descriptors = descriptors.collect::<io::Result<Vec<_>>>();
         Ok(Estate {
             parts: Parts {
+                pid: std::process::id(),
                 version: crate::VERSION.to_owned(),
                 admin: messages::Door { asked: admin },
                 probes: probes.map(|(asked, _)| messages::Door { asked }),

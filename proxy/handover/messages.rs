@@ -32,7 +32,9 @@ pub enum Answer {
 /// What is handed over. The descriptors follow in this order: the bell, admin, probes, the listeners' sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
-    /// The version of the old process, for people.
+    /// The old process. The kernel knows only who hung up the bell, which may have changed hands since.
+    pub pid: u32,
+    /// Its version, for people.
     pub version: String,
     /// The admin API's address.
     pub admin: Door,

@@ -109,7 +109,7 @@ impl Predecessor {
             Answer::Parts(parts) => parts,
             Answer::No(why) => return Err(NoHandover::Refused { pid, why }),
         };
-        let version = parts.version.clone();
+        let (pid, version) = (parts.pid, parts.version.clone());
         let heritage = taken(&line, parts).map_err(broken)?;
         let it = Self { line, pid, version };
         Ok((it, heritage))
