@@ -211,7 +211,7 @@ fn a_rollout_goes_on_where_it_stood_and_what_was_rolled_back_stays_back() {
         .iter()
         .map(|e| e["seq"].as_u64())
         .collect();
-    assert!(seqs.is_sorted() && seqs.len() > 2, "one history: {history}");
+    assert!(seqs.is_sorted() && seqs.len() >= 2, "one history: {history}");
 }
 
 #[test]
