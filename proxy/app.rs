@@ -1,34 +1,46 @@
 //! The composition root: everything is made here and handed to whoever needs it. Read it downwards, it is the life of
-//! the process: file, ledger, admin, first snapshot, workers, listeners, ready, serve, drain.
+//! the process: file, first snapshot, workers, addresses, journal, rollouts, ready, serve, leave.
+//!
+//! - `start`: what a process begins with, also what another one hands over
+//! - `succession`: another process takes over from this one
+//! - `upgrade`: a signal starts that other process
+//! - `leaving`: the end
+
+mod leaving;
+mod start;
+mod succession;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_config::{self as config, Config, Loaded, Problem, Watch};
+use tidegate_config::{self as config, Problem, Watch};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 
 use crate::control::admin::api::{Api, Parts};
 use crate::control::admin::server::{Door, Server};
 use crate::control::compile::compile;
-use crate::control::controller::{self, Accepted, Controller, Doors, ORDERS_WAITING, Order};
-use crate::control::decisions::Decisions;
+use crate::control::controller::{Accepted, Controller, Doors, ORDERS_WAITING, Order};
 use crate::control::fixed::Fixed;
-use crate::control::journal::{Journal, OpenError, Restored};
+use crate::control::journal::OpenError;
 use crate::control::machine::{self, CannotBind};
 use crate::control::releases::{self, Judge, Releases};
 use crate::control::standing::{FileState, Phase, Standing};
+use crate::handover::{NoHandover, Successor, notify};
 use crate::listen::{BindFailure, Workers, workers};
 use crate::record::{AccessLog, Ledger, Metrics};
 use crate::snapshot::Live;
 use crate::upstream::probe::Probes;
+use succession::Porter;
+use upgrade::Upgrade;
+
+pub use upgrade::Again;
 
 /// The longest that the end waits for the journal.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -42,6 +54,10 @@ pub struct Options {
     pub config: PathBuf,
     /// Where rollouts are remembered, whatever the file says.
     pub state_dir: Option<PathBuf>,
+    /// Another process runs, and this one takes over from it.
+    pub take_over: bool,
+    /// How the next one is started that takes over from this one; `None` where a signal does not do that.
+    pub again: Option<Again>,
 }
 
 /// Something that the world outside wants of the process.
@@ -53,6 +69,8 @@ pub enum Signal {
     Reload,
     /// Open the access log again.
     ReopenLog,
+    /// Start the program again: the new process takes over.
+    Upgrade,
 }
 
 /// How the process ended.
@@ -91,6 +109,9 @@ pub enum StartError {
          runtime.state_dir"
     )]
     State(#[source] OpenError, String),
+    /// The process that runs already does not hand over.
+    #[error("{0}")]
+    NoHandover(#[from] NoHandover),
     /// The system gives no threads.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] io::Error),
@@ -113,29 +134,65 @@ pub struct Bound {
     orders: mpsc::Sender<Order>,
     waiting: mpsc::Receiver<Order>,
     fallen: watch::Receiver<bool>,
-    _admin: Server,
+    admin: Server,
+    state_dir: PathBuf,
+    porter: Option<Porter>,
+    upgrade: Upgrade,
 }
 
 impl App {
     /// Starts everything, up to the last listener. Must be called within a runtime: control's own, which no worker shares.
     ///
+    /// First all that can be done beside a running process, then what that one hands over, where there is one; then all
+    /// that can still fail; last what cannot. Until then a process that hands over can still go on.
+    ///
     /// # Errors
     /// Where the process cannot do what the file says; then nothing is left behind.
     pub async fn bind(options: Options) -> Result<Bound, StartError> {
-        let (file, options_state) = (options.config, options.state_dir);
-        let (config, read) = load(&file)?;
-        let count = config.runtime.workers.unwrap_or_else(cores);
-        let ledger = Ledger::new(count.get());
+        let file = options.config.clone();
+        let (config, read) = start::load(&file)?;
+        let state_dir = start::state_dir(&options, &config);
+        let count = config.runtime.workers.unwrap_or_else(start::cores).get();
+        let ledger = Ledger::new(count);
         let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), 1));
         let not_ours = |problem| StartError::Machine(vec![read.place(problem)]);
-        let (admin_door, probe_door) =
-            bind_admin(&config, &file).map_err(|problem| not_ours(*problem))?;
-
         let regions = machine::open_regions(&config, &file)
             .map_err(|problem| StartError::Problems(vec![read.place(*problem)]))?;
         let live = Live::new(compile(Arc::clone(&config), regions, 1, None, &ledger));
+        let access_log =
+            Arc::new(AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?);
+        let opened = access_log.reconfigure(config.access_log.as_ref());
+        opened.map_err(|error| not_ours(machine::cannot_open_log(&file, &error)))?;
+        let workers =
+            Workers::start(count, &live, &ledger, &access_log).map_err(StartError::Threads)?;
+        let fallen = workers.fallen();
+
+        let (predecessor, mut heritage) = start::meet(options.take_over, &state_dir).await?.unzip();
+        let (admin_door, probe_door) = start::bind_admin(&config, &file, &mut heritage)
+            .map_err(|problem| not_ours(*problem))?;
+        let (bell, mut inherited) = heritage
+            .map(|heritage| (heritage.bell, heritage.listeners))
+            .unzip();
+        let handed_over = inherited.get_or_insert_default();
+        let came: usize = handed_over.iter().map(|known| known.sockets.len()).sum();
+        let places: Vec<_> = handed_over.iter().map(|known| known.place).collect();
+        let (mut doors, bound) =
+            start::bind_listeners(workers, &config, &file, &read, handed_over).await?;
+        // What the file does not name is closed here, before anybody else closes it.
+        let left: Vec<_> = std::mem::take(handed_over);
+        let sockets = came - left.iter().map(|known| known.sockets.len()).sum::<usize>();
+        let left: Vec<_> = left.into_iter().map(|known| known.place).collect();
         // Weights are those of the journal before anybody can ask for a page.
-        let (journal, restored, decisions) = open_journal(&options_state, &file, &config)?;
+        let (journal, mut restored, decisions) = start::open_journal(&state_dir, &config)?;
+        let bell = start::doorbell(bell, journal.is_some(), &state_dir);
+        let predecessor = match predecessor {
+            None => None,
+            Some(predecessor) => {
+                let taken = places.into_iter().filter(|place| !left.contains(place));
+                Some(start::succeed(predecessor, taken.collect(), &mut restored).await?)
+            }
+        };
+
         let releases = Releases::open(
             releases::Parts {
                 live: live.clone(),
@@ -149,19 +206,11 @@ impl App {
         );
         let incidents = ledger.incidents().expect("the ledger is new");
         let judge = Judge::start(releases.clone(), incidents).map_err(StartError::Threads)?;
-        let access_log =
-            Arc::new(AccessLog::start(metrics.log_dropped()).map_err(StartError::Threads)?);
-        let opened = access_log.reconfigure(config.access_log.as_ref());
-        opened.map_err(|error| not_ours(machine::cannot_open_log(&file, &error)))?;
-        let workers = Workers::start(count.get(), &live, &ledger, &access_log)
-            .map_err(StartError::Threads)?;
-
-        let problems = read.problems.clone();
         let first = FileState {
             ok: true,
             revision: 1,
             loaded_at: Timestamp::now(),
-            problems,
+            problems: read.problems.clone(),
         };
         let standing = Arc::new(Standing::new(&file, first));
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
@@ -175,15 +224,13 @@ impl App {
             releases: releases.clone(),
             orders: orders.clone(),
             bound: admin_address,
-            workers: count.get(),
+            workers: count,
         });
-        // It answers already: readiness says "starting" until the listeners are bound.
+        // It answers already: readiness says "starting" until the listeners are open.
         let admin = admin_door.open(api.router());
         tracing::info!(address = %admin_address, "admin listening");
         let probe_server = probe_door.map(|door| door.open(api.probe_router()));
-
-        let fallen = workers.fallen();
-        let doors = open_listeners(workers, &config, &file, &read).await?;
+        doors.listen(&config.listeners, bound).await;
         let addresses = doors.addresses();
         standing.set_listeners(addresses.clone());
         let mut probes = Probes::default();
@@ -194,6 +241,18 @@ impl App {
             workers = count,
             "revision 1 in force: every listener is bound"
         );
+        if let Some(predecessor) = predecessor {
+            let pid = predecessor.pid();
+            tracing::info!(
+                predecessor = pid,
+                sockets,
+                "took over {sockets} sockets from process {pid} (tidegate {})",
+                predecessor.version()
+            );
+            start::serve_after(predecessor, releases.clone());
+        }
+        notify::ready();
+        let porter = bell.map(|bell| Porter::new(bell, &orders));
         let controller = Controller {
             watch: Watch::start(&file, &read),
             live,
@@ -221,111 +280,55 @@ impl App {
             orders,
             waiting,
             fallen,
-            _admin: admin,
+            admin,
+            state_dir,
+            porter,
+            upgrade: Upgrade::new(options.again),
         })
     }
 }
 
 impl Bound {
-    /// Serves until a signal says to leave, or a worker falls; then drains. A fallen worker is not replaced: what broke
-    /// it is unknown, and whoever started the process starts a whole one.
+    /// Serves until a signal says to leave, another process has taken over, or a worker falls; then drains. A fallen worker
+    /// is not replaced: what broke it is unknown, and whoever started the process starts a whole one.
     pub async fn serve(mut self, mut signals: mpsc::Receiver<Signal>) -> End {
-        let mut fallen = self.fallen.clone();
-        {
-            let mut control = pin!(self.controller.run(&mut self.waiting));
-            loop {
-                let order = tokio::select! {
-                    signal = signals.recv() => match signal {
-                        Some(Signal::Reload) => Order::ReadAgain(None),
-                        Some(Signal::ReopenLog) => Order::ReopenLog,
-                        Some(Signal::Leave) | None => break,
-                    },
-                    () = &mut control => break,
-                    _ = fallen.wait_for(|fallen| *fallen) => break,
-                };
-                // Where so many orders wait the file is about to be read anyway; leaving must not wait behind them.
-                if self.orders.try_send(order).is_err() {
-                    tracing::warn!(
-                        "control is busy with {ORDERS_WAITING} orders; this signal is not taken"
-                    );
-                }
+        while let Some(successor) = self.work(&mut signals).await {
+            if let Some(heir) = self.hand_over(successor).await {
+                return self.drain_behind(heir, signals).await;
             }
-            // Control stops here, between two steps: an edit could open a listener that is about to close.
+            // What was edited meanwhile. Where so many orders wait one of them reads the file.
+            let _ = self.orders.try_send(Order::ReadAgain(None));
         }
         self.drain(signals).await
     }
 
-    async fn drain(self, mut signals: mpsc::Receiver<Signal>) -> End {
-        let fallen = self.fallen;
-        let Controller {
-            live,
-            standing,
-            access_log,
-            releases,
-            doors: WorkerDoors(mut workers),
-            ..
-        } = self.controller;
-        let config::Drain { min, max } = live.current().config.runtime.drain;
-        // Whoever waits for a reload is told that there will be none.
-        drop(self.waiting);
-        standing.enter(Phase::Draining);
-        let connections = workers.connections();
-        if min.is_zero() {
-            tracing::info!(
-                connections,
-                "draining: no longer accepting; what is under way has {max:?}"
-            );
-        } else {
-            tracing::info!(
-                connections,
-                "draining: accepting for {min:?} more; what is under way has {max:?}"
-            );
-        }
-        let leaving = async {
-            workers.leave().await;
-            sleep(min).await;
-            workers.close().await;
-            workers.drained(max.saturating_sub(min)).await
-        };
-        let end = tokio::select! {
-            cut = leaving => if cut == 0 { End::Clean } else { End::Cut(cut) },
-            () = second(&mut signals) => End::AtOnce,
-        };
-        let end = if *fallen.borrow() { End::Broken } else { end };
-        match end {
-            End::Clean => tracing::info!("drained: every request was answered"),
-            End::Cut(cut) => tracing::warn!(
-                cut,
-                "the drain's deadline passed: {cut} connections are cut"
-            ),
-            End::AtOnce => tracing::warn!("a second signal: leaving at once"),
-            End::Broken => {
-                tracing::error!(
-                    "leaving because a worker fell: start tidegate again, and report what it said"
-                )
+    /// Works until it is to leave, or another process wants to take over.
+    async fn work(&mut self, signals: &mut mpsc::Receiver<Signal>) -> Option<Box<Successor>> {
+        let mut fallen = self.fallen.clone();
+        // Control stops with this function, between two steps: an edit could open a listener that is about to close.
+        let mut control = pin!(self.controller.run(&mut self.waiting));
+        loop {
+            let order = tokio::select! {
+                signal = signals.recv() => match signal {
+                    Some(Signal::Reload) => Order::ReadAgain(None),
+                    Some(Signal::ReopenLog) => Order::ReopenLog,
+                    Some(Signal::Upgrade) => {
+                        self.upgrade.begin();
+                        continue;
+                    }
+                    Some(Signal::Leave) | None => return None,
+                },
+                successor = &mut control => return successor,
+                _ = fallen.wait_for(|fallen| *fallen) => return None,
+            };
+            // Where so many orders wait the file is about to be read anyway; leaving must not wait behind them.
+            if self.orders.try_send(order).is_err() {
+                tracing::warn!(
+                    "control is busy with {ORDERS_WAITING} orders; this signal is not taken"
+                );
             }
         }
-        workers.stop().await;
-        // The last requests are judged too.
-        drop(self.judge);
-        releases.close(LAST_WORDS);
-        if !access_log.flush(LAST_LINES) {
-            tracing::warn!(
-                "the access log's last lines could not be written within {LAST_LINES:?}"
-            );
-        }
-        end
     }
-}
-
-/// Waits for another signal to leave; for ever where nobody can send one.
-async fn second(signals: &mut mpsc::Receiver<Signal>) {
-    while let Some(signal) = signals.recv().await {
-        if signal == Signal::Leave {
-            return;
-        }
-    }
-    std::future::pending().await
 }
 
 /// The workers, as control sees them.
@@ -335,14 +338,9 @@ impl Doors for WorkerDoors {
     type Bound = Vec<workers::Bound>;
 
     fn bind(&self, wanted: &[config::Listener]) -> Result<Self::Bound, Vec<CannotBind>> {
-        let told = |failure: BindFailure| CannotBind {
-            listener: failure.listener,
-            address: failure.address,
-            source: failure.source,
-        };
         self.0
             .bind(wanted)
-            .map_err(|failures| failures.into_iter().map(told).collect())
+            .map_err(|failures| failures.into_iter().map(CannotBind::from).collect())
     }
 
     async fn listen(&mut self, wanted: &[config::Listener], bound: Self::Bound) {
@@ -354,86 +352,14 @@ impl Doors for WorkerDoors {
     }
 }
 
-/// The file, which must be right at the start, and what reading it found.
-fn load(file: &Path) -> Result<(Arc<Config>, Loaded), StartError> {
-    let mut loaded = config::load(file).map_err(|source| StartError::Unreadable {
-        file: file.to_owned(),
-        source,
-    })?;
-    let Some(config) = loaded.config.take() else {
-        return Err(StartError::Problems(loaded.problems));
-    };
-    loaded.problems.iter().for_each(controller::tell);
-    Ok((Arc::new(config), loaded))
-}
-
-/// The admin API's address, and the one for probes where the file names it.
-fn bind_admin(config: &Config, file: &Path) -> Result<(Door, Option<Door>), Box<Problem>> {
-    let address = config.admin.address;
-    let admin = Door::bind(address)
-        .map_err(|error| Box::new(machine::cannot_bind_admin(file, address, &error)))?;
-    let probes = config.admin.probes.map(|address| {
-        Door::bind(address)
-            .map_err(|error| Box::new(machine::cannot_bind_probes(file, address, &error)))
-    });
-    Ok((admin, probes.transpose()?))
-}
-
-/// Where rollouts are remembered: `asked`, else what the file says, else `state` beside the file. Where nothing is guarded it
-/// may be missing.
-fn open_journal(
-    asked: &Option<PathBuf>,
-    file: &Path,
-    config: &Config,
-) -> Result<(Option<Journal>, Restored, Option<Decisions>), StartError> {
-    let beside = || file.parent().unwrap_or(Path::new("")).join("state");
-    let dir = asked
-        .clone()
-        .or_else(|| config.runtime.state_dir.clone())
-        .unwrap_or_else(beside);
-    match Journal::open(&dir) {
-        Ok((journal, restored)) => {
-            let decisions = Decisions::start(&dir).map_err(StartError::Threads)?;
-            Ok((Some(journal), restored, Some(decisions)))
-        }
-        Err(error) if config.rollouts.is_empty() => {
-            tracing::warn!("{error}; nothing is guarded, so nothing needs to be remembered yet");
-            Ok((None, Restored::default(), None))
-        }
-        Err(error) => {
-            let names = config.rollouts.iter().map(|rollout| rollout.name.as_str());
-            Err(StartError::State(
-                error,
-                names.collect::<Vec<_>>().join(", "),
-            ))
+impl From<BindFailure> for CannotBind {
+    fn from(failure: BindFailure) -> Self {
+        Self {
+            listener: failure.listener,
+            address: failure.address,
+            source: failure.source,
         }
     }
-}
-
-/// All listeners, or none and no workers.
-async fn open_listeners(
-    workers: Workers,
-    config: &Config,
-    file: &Path,
-    read: &Loaded,
-) -> Result<WorkerDoors, StartError> {
-    let mut doors = WorkerDoors(workers);
-    match doors.bind(&config.listeners) {
-        Ok(bound) => {
-            doors.listen(&config.listeners, bound).await;
-            Ok(doors)
-        }
-        Err(failures) => {
-            doors.0.stop().await;
-            let placed = |failure: &CannotBind| read.place(failure.problem(file, config));
-            Err(StartError::Machine(failures.iter().map(placed).collect()))
-        }
-    }
-}
-
-/// The cores that this process may use, by its affinity and its cgroup.
-fn cores() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //! | 2 | [`http2`] | HTTP/2 on the wire, toward callers |
 //! | 1 | [`record`] | what happened: counts, metrics, access log |
 //! | 1 | [`http1`] | HTTP/1.1 on the wire, for both sides |
+//! | 1 | [`handover`] | one process hands over to the next: the words, and the sockets themselves |
 //! | 1 | [`descriptors`] | files and sockets: the last ones are kept for control |
 //! | 0 | [`transport`] | what bytes travel over: a stream, plain or encrypted |
 //!
@@ -49,6 +50,18 @@
 //!
 //! A shift of a rollout is less: the same snapshot with other [`snapshot::InForce`]s, which hold how many are on each
 //! candidate. The table, the versions and every worker's pools stay the very same.
+//!
+//! # One upgrade
+//!
+//! ```text
+//! app::upgrade                SIGUSR2: this program once more, with --take-over
+//! app::start                  the new process: checks its file, rings at the old one, binds and opens all that can fail
+//! app::succession             the old one: edits rest, the journal is closed, the sockets themselves change hands
+//!   control::releases::lent   nothing grows meanwhile; what shrinks is in force and is told to the new one
+//! app::leaving                the new one accepts: the old one drains, and follows its weights
+//! ```
+//!
+//! Until the new one accepts, the old one can go on as if nothing had been; [`handover`] is what they say to each other.
 //!
 //! # One failure
 //!
@@ -91,6 +104,7 @@ pub mod command;
 pub mod control;
 pub mod descriptors;
 pub mod exchange;
+pub mod handover;
 pub mod http1;
 pub mod http2;
 pub mod listen;

@@ -61,6 +61,8 @@ mod stages;
 mod steering;
 /// What is promised to those who attack it.
 mod strict;
+/// A new process takes over from a running one, and nobody notices.
+mod takeover;
 /// The house stays in order.
 mod tidy;
 /// Encrypted connections: certificates, sessions, and who callers are.

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("http1", 1),
     ("http2", 2),
     ("descriptors", 1),
+    ("handover", 1),
     ("transport", 0),
 ];
 

@@ -111,6 +111,8 @@ fn write(folder: &Path, file: &str) {
 async fn bind(folder: &Path) -> Result<Bound, StartError> {
     App::bind(Options {
         state_dir: None,
+        take_over: false,
+        again: None,
         config: folder.join("tidegate.yaml"),
     })
     .await

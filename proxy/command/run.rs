@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::logs::{LogFormat, Logs};
 use super::{Exit, output};
-use crate::app::{App, End, Options, Signal, StartError};
+use crate::app::{Again, App, End, Options, Signal, StartError};
 use crate::control::controller::tell;
 
 /// Signals that may wait to be taken. More of them would say nothing new.
@@ -27,6 +27,7 @@ While it runs, edits of the file are in force within a second; a bad edit change
   SIGTERM, SIGINT   drain and leave; a second one: leave at once
   SIGHUP            read the file now
   SIGUSR1           open the access log again
+  SIGUSR2           upgrade: start the program again, which takes over without losing a connection
 
 Exit: 0 after a clean drain, 1 for a bad file or where connections had to be cut, 2 where the
 file cannot be read or an address cannot be bound.")]
@@ -37,6 +38,10 @@ pub struct Run {
     /// Where state is kept; made where it is missing.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Take over from the process that runs with this state directory: it hands over its sockets and its rollouts, and
+    /// leaves when its last request has ended.
+    #[arg(long)]
+    take_over: bool,
     /// How log lines look, on standard error.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     log_format: LogFormat,
@@ -63,6 +68,10 @@ impl Run {
         let options = Options {
             config: self.config,
             state_dir: self.state_dir,
+            take_over: self.take_over,
+            again: Again::as_started()
+                .inspect_err(|error| tracing::warn!(%error, "SIGUSR2 will not upgrade: {error}"))
+                .ok(),
         };
         let exit = runtime.block_on(async {
             // Before anything else: a signal that comes while the file is read must not be lost.
@@ -147,6 +156,7 @@ fn listen_for_signals() -> io::Result<mpsc::Receiver<Signal>> {
         (SignalKind::interrupt(), Signal::Leave),
         (SignalKind::hangup(), Signal::Reload),
         (SignalKind::user_defined1(), Signal::ReopenLog),
+        (SignalKind::user_defined2(), Signal::Upgrade),
     ] {
         let (mut stream, sender) = (signal(kind)?, sender.clone());
         tokio::spawn(async move {

@@ -18,6 +18,7 @@ use super::fixed::Fixed;
 use super::machine::{self, CannotBind};
 use super::releases::Releases;
 use super::standing::{FileState, Standing};
+use crate::handover::Successor;
 use crate::record::{AccessLog, Ledger, Metrics, OpenedLog};
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::probe::Probes;
@@ -32,6 +33,8 @@ pub enum Order {
     ReadAgain(Option<oneshot::Sender<Arc<FileState>>>),
     /// Open the access log again: somebody has moved it away.
     ReopenLog,
+    /// A new process wants to take over.
+    HandOver(Box<Successor>),
 }
 
 /// What control needs of the floor above it: the sockets that take requests.
@@ -107,9 +110,9 @@ enum ProbeDoor {
 }
 
 impl<D: Doors> Controller<D> {
-    /// Takes edits and orders until nobody can send an order any more. Dropped between two steps of an edit, it leaves
-    /// the proxy either before it or after it.
-    pub async fn run(&mut self, orders: &mut mpsc::Receiver<Order>) {
+    /// Takes edits and orders until nobody can send an order any more, or another process wants to take over: between two
+    /// edits, and it can be run again. Dropped between two steps of an edit, it leaves the proxy either before it or after it.
+    pub async fn run(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Box<Successor>> {
         // What was true when the file was read was told then.
         let first = Instant::now() + REMIND_EVERY;
         let mut daily = tokio::time::interval_at(first, REMIND_EVERY);
@@ -120,25 +123,22 @@ impl<D: Doors> Controller<D> {
                 }
                 loaded = self.watch.next() => self.take(loaded).await,
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order).await,
-                    None => return,
+                    Some(Order::ReadAgain(answer)) => self.read_again(answer).await,
+                    Some(Order::ReopenLog) => self.reopen_log().await,
+                    Some(Order::HandOver(successor)) => return Some(successor),
+                    None => return None,
                 },
             }
         }
     }
 
-    async fn obey(&mut self, order: Order) {
-        match order {
-            Order::ReadAgain(answer) => {
-                // What was refused is tried again too: what was wrong may have been the machine.
-                let loaded = self.watch.reload().await;
-                self.take(loaded).await;
-                if let Some(answer) = answer {
-                    // Whoever asked may have gone meanwhile.
-                    let _ = answer.send(self.standing.file());
-                }
-            }
-            Order::ReopenLog => self.reopen_log().await,
+    async fn read_again(&mut self, answer: Option<oneshot::Sender<Arc<FileState>>>) {
+        // What was refused is tried again too: what was wrong may have been the machine.
+        let loaded = self.watch.reload().await;
+        self.take(loaded).await;
+        if let Some(answer) = answer {
+            // Whoever asked may have gone meanwhile.
+            let _ = answer.send(self.standing.file());
         }
     }
 

@@ -47,8 +47,21 @@ pub struct Listener {
     pub crowd: Arc<Crowd>,
     /// Who came through it looks at this.
     pub door: Rc<Door>,
-    /// Becomes true when it is to close.
-    pub close: watch::Receiver<bool>,
+    /// Tells when and how it is to close.
+    pub close: watch::Receiver<Closing>,
+}
+
+/// What becomes of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closing {
+    /// It stays open.
+    #[default]
+    Not,
+    /// It closes: its queue is served first, and who came through it finishes and goes.
+    Ends,
+    /// Another process has it, and its queue: this one only lets go of it. Who came through it is told to go by whoever
+    /// ends this process.
+    HandedOver,
 }
 
 impl Listener {
@@ -56,7 +69,7 @@ impl Listener {
     pub async fn run(self, socket: TcpListener) {
         let mut trouble = Trouble::default();
         let mut close = self.close.clone();
-        let mut closing = pin!(close.wait_for(|close| *close));
+        let mut closing = pin!(close.wait_for(|close| *close != Closing::Not));
         let mut waiting: Option<(TcpStream, SocketAddr)> = None;
         'open: loop {
             let accepted = match waiting.take() {
@@ -98,6 +111,9 @@ impl Listener {
         }
         if let Some((stream, address)) = waiting {
             self.admit(stream, address);
+        }
+        if *self.close.borrow() == Closing::HandedOver {
+            return;
         }
         for (stream, address) in close_and_take_queue(socket) {
             match TcpStream::from_std(stream) {

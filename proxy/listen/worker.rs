@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::handshake::Handshakes;
-use super::listener::Listener;
+use super::listener::{Closing, Listener};
 use super::presence::Crowd;
 use super::pulse::{Order, Pulses, SWEEP};
 use crate::exchange::Gate;
@@ -45,8 +45,8 @@ pub enum Command {
         id: ListenerId,
         /// Who is connected.
         crowd: Arc<Crowd>,
-        /// Becomes true when it is to close.
-        close: watch::Receiver<bool>,
+        /// Tells when and how it is to close.
+        close: watch::Receiver<Closing>,
     },
     /// Whoever asks for something is asked to close: by its answer, over HTTP/2 by GOAWAY.
     Leave,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,9 +12,12 @@ use tidegate_config as config;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
+use super::listener::Closing;
 use super::presence::Crowd;
 use super::worker::{Command, Start, Worker};
+use crate::descriptors;
 use crate::exchange::entry::Log;
+use crate::handover::Inherited;
 use crate::record::{AccessLog, Ledger, ListenerId};
 use crate::snapshot::{ListenerKey, Live};
 
@@ -56,7 +60,11 @@ struct Open {
     key: ListenerKey,
     bound: SocketAddr,
     crowd: Arc<Crowd>,
-    close: watch::Sender<bool>,
+    close: watch::Sender<Closing>,
+    /// Its sockets once more, for a process that takes over. They go first when it closes: a socket ends with its last
+    /// descriptor.
+    /// `None` where no descriptor was left to keep them.
+    lent: Option<Vec<OwnedFd>>,
 }
 
 /// An address that cannot be listened on.
@@ -78,6 +86,17 @@ pub struct Bound {
     key: ListenerKey,
     bound: SocketAddr,
     sockets: Vec<std::net::TcpListener>,
+}
+
+/// A listener's sockets, for a process that takes over.
+#[derive(Debug)]
+pub struct Lent<'w> {
+    /// Its name.
+    pub name: &'w str,
+    /// Its address as the file says it.
+    pub asked: SocketAddr,
+    /// The sockets of all workers.
+    pub sockets: &'w [OwnedFd],
 }
 
 impl Workers {
@@ -155,6 +174,18 @@ impl Workers {
     /// # Errors
     /// Every address that cannot be had.
     pub fn bind(&self, wanted: &[config::Listener]) -> Result<Vec<Bound>, Vec<BindFailure>> {
+        self.bind_beside(wanted, &mut Vec::new())
+    }
+
+    /// The same, with what another process has handed over: what is wanted of that is taken out of it.
+    ///
+    /// # Errors
+    /// Every address that cannot be had.
+    pub fn bind_beside(
+        &self,
+        wanted: &[config::Listener],
+        inherited: &mut Vec<Inherited>,
+    ) -> Result<Vec<Bound>, Vec<BindFailure>> {
         let mut bound = Vec::new();
         let mut failures = Vec::new();
         for listener in wanted
@@ -165,7 +196,9 @@ impl Workers {
             let beside = taken
                 .chain(bound.iter().map(|b: &Bound| b.bound))
                 .any(|ours| ours.port() == listener.address.port());
-            match bind_all(listener, self.threads.len(), beside) {
+            let known = inherited.iter().position(|known| is_of(known, listener));
+            let sockets = known.map(|at| inherited.swap_remove(at).sockets);
+            match bind_all(listener, self.threads.len(), beside, sockets) {
                 Ok(new) => bound.push(new),
                 Err(source) => failures.push(BindFailure {
                     listener: listener.name.clone(),
@@ -195,10 +228,13 @@ impl Workers {
             }
         }
         for new in bound {
-            let (close, closes) = watch::channel(false);
+            let (close, closes) = watch::channel(Closing::Not);
             let crowd = Arc::new(Crowd::default());
             let id = self.ledger.listener(&new.name);
-            for (thread, socket) in self.threads.iter().zip(new.sockets) {
+            let lent = new.sockets.iter().map(descriptors::lowered);
+            let lent = lent.collect::<io::Result<Vec<_>>>().ok();
+            // A process that took over may have more sockets than workers.
+            for (thread, socket) in self.threads.iter().cycle().zip(new.sockets) {
                 let command = Command::Listen {
                     socket,
                     key: new.key.clone(),
@@ -217,6 +253,7 @@ impl Workers {
                 bound: new.bound,
                 crowd,
                 close,
+                lent,
             });
         }
         let (stay, go): (Vec<_>, Vec<_>) = self
@@ -226,10 +263,41 @@ impl Workers {
         self.open = stay;
         for gone in go {
             tracing::info!(listener = gone.name, address = %gone.bound, "no longer listening");
-            gone.close.send_replace(true);
+            drop(gone.lent);
+            gone.close.send_replace(Closing::Ends);
             self.closed.push(gone.crowd);
         }
         self.closed.retain(|crowd| Arc::strong_count(crowd) > 1);
+    }
+
+    /// What is listened on, for a process that takes over, in the order of [`Workers::addresses`]; `None` where no
+    /// descriptors were left to keep for that.
+    pub fn lend(&self) -> Option<Vec<Lent<'_>>> {
+        let lent = self.open.iter().map(|open| {
+            Some(Lent {
+                name: &open.name,
+                asked: open.key.address(),
+                sockets: open.lent.as_deref()?,
+            })
+        });
+        lent.collect()
+    }
+
+    /// Another process listens now on those of these places: this one lets go of them, and their queues stay. The others
+    /// close as ever. Nobody who is connected is told to go yet.
+    pub async fn hand_over(&mut self, taken: &[usize]) {
+        let mut stay = Vec::new();
+        for (place, open) in self.open.drain(..).enumerate() {
+            if taken.contains(&place) {
+                drop(open.lent);
+                open.close.send_replace(Closing::HandedOver);
+                self.closed.push(open.crowd);
+            } else {
+                stay.push(open);
+            }
+        }
+        self.open = stay;
+        self.listen(&[], Vec::new()).await;
     }
 
     /// The names and the addresses that are listened on, with the ports that were given.
@@ -258,6 +326,11 @@ impl Workers {
     /// No new connections; idle ones close, busy ones after their request.
     pub async fn close(&mut self) {
         self.listen(&[], Vec::new()).await;
+        self.close_idle().await;
+    }
+
+    /// Idle connections close, busy ones after their request.
+    pub async fn close_idle(&self) {
         self.tell(|| Command::CloseIdle).await;
     }
 
@@ -333,18 +406,35 @@ impl Drop for UntoldEnd {
     }
 }
 
+/// Whether these sockets are this listener's: its address is the same; where the system chose the port, its name too.
+fn is_of(known: &Inherited, listener: &config::Listener) -> bool {
+    known.asked == listener.address && (listener.address.port() != 0 || known.name == listener.name)
+}
+
 /// A socket for each worker on one address; the kernel spreads connections over them. `beside`: a listener of ours has
-/// the port already, on another address.
-fn bind_all(listener: &config::Listener, workers: usize, beside: bool) -> io::Result<Bound> {
+/// the port already, on another address. `inherited`: those that another process has handed over; all of them stay, for
+/// each has a queue of its own, and further ones join them where there are more workers.
+fn bind_all(
+    listener: &config::Listener,
+    workers: usize,
+    beside: bool,
+    inherited: Option<Vec<OwnedFd>>,
+) -> io::Result<Bound> {
+    let inherited = inherited.into_iter().flatten();
+    let mut sockets: Vec<_> = inherited.map(std::net::TcpListener::from).collect();
     // Without SO_REUSEPORT first: another process on this address must be an error, not a partner. Beside a socket of
     // ours that would find ourselves: one address and all addresses overlap.
-    let address = match beside {
-        true => listener.address,
-        false => bind_one(listener.address, false)?.local_addr()?,
+    let address = match (sockets.first(), beside) {
+        (Some(first), _) => first.local_addr()?,
+        (None, true) => listener.address,
+        (None, false) => bind_one(listener.address, false)?.local_addr()?,
     };
-    let sockets = (0..workers)
-        .map(|_| bind_one(address, true))
-        .collect::<io::Result<Vec<_>>>()?;
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+    }
+    while sockets.len() < workers {
+        sockets.push(bind_one(address, true)?);
+    }
     Ok(Bound {
         name: listener.name.clone(),
         key: ListenerKey::of(listener),

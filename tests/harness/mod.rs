@@ -29,7 +29,7 @@ pub use load::{Load, Record, Steady, Tells, each_request, failures};
 pub use metrics::Metrics;
 pub use origin::{Origin, SeenByOrigin, bare_cr, write_in_pieces};
 pub use planned::Planned;
-pub use proxy::{Launch, Proxy, command};
+pub use proxy::{Former, Launch, Proxy, command};
 pub use rustix::process::Signal;
 pub use scripted::Scripted;
 pub use secure::{Caller, Secure};

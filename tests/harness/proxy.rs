@@ -104,6 +104,7 @@ impl Launch {
             &self.file,
             self.tells_state.then_some(&*self.state),
             self.folder.path(),
+            &[],
             stdout,
             &log,
         );
@@ -148,6 +149,7 @@ fn run(
     file: &Path,
     state: Option<&Path>,
     folder: &Path,
+    more: &[&str],
     stdout: Stdio,
     log: &Arc<Mutex<Vec<String>>>,
 ) -> (Child, Vec<JoinHandle<()>>) {
@@ -165,7 +167,7 @@ fn run(
     if let Some(state) = state {
         command.arg("--state-dir").arg(state);
     }
-    command.args(["--log-format", "json"]);
+    command.args(["--log-format", "json"]).args(more);
     command.current_dir(folder).stdin(Stdio::null());
     command.stdout(stdout).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
@@ -177,6 +179,39 @@ fn run(
         readers.push(collect(pipe, log));
     }
     (child, readers)
+}
+
+/// A process that has handed over. It ends by itself, and with the test at the latest.
+pub struct Former(Child);
+
+impl Former {
+    /// Its end by itself; its exit code (-1 when a signal ended it).
+    #[track_caller]
+    pub fn wait(&mut self, within: Duration) -> i32 {
+        let status = eventually("the old process has left", within, || {
+            match self.0.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        status.code().unwrap_or(-1)
+    }
+
+    pub fn runs(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it is our child");
+    }
+}
+
+impl Drop for Former {
+    fn drop(&mut self) {
+        // It is gone, or it goes now.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A running proxy. When the test is over it is told to leave, and must do so cleanly and with exit code 0 (or what
@@ -473,10 +508,48 @@ impl Proxy {
             &self.file,
             self.tells_state.then_some(&*self.state),
             self.folder.path(),
+            &[],
             Stdio::piped(),
             &self.log,
         );
         (self.child, self.readers) = (child, readers);
+    }
+
+    /// Starts another process that takes over from this one; does not wait for it. Its log goes on where this one's is.
+    pub fn spawn_successor(&mut self) -> Child {
+        let (child, readers) = run(
+            &self.before,
+            &self.file,
+            self.tells_state.then_some(&*self.state),
+            self.folder.path(),
+            &["--take-over"],
+            Stdio::piped(),
+            &self.log,
+        );
+        self.readers.extend(readers);
+        child
+    }
+
+    /// Starts another process and waits until it has taken over: from here on this is the new one. The old one.
+    #[track_caller]
+    pub fn take_over(&mut self) -> Former {
+        let old = u64::try_from(self.pid().as_raw_pid()).expect("a pid");
+        let child = self.spawn_successor();
+        let new = u64::from(child.id());
+        eventually("the new process has taken over", START, || {
+            let entries = self.entries();
+            let told = |key: &str, pid: u64, text: &str| {
+                entries.iter().any(|entry| {
+                    entry[key] == pid && word(entry, "message").is_some_and(|m| m.contains(text))
+                })
+            };
+            if told("predecessor", old, "took over") && told("successor", new, "handed over") {
+                Ok(())
+            } else {
+                Err(self.log().join("\n"))
+            }
+        });
+        Former(std::mem::replace(&mut self.child, child))
     }
 
     /// A shell command that goes before the next start; nothing for none.

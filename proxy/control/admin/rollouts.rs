@@ -56,6 +56,7 @@ impl From<NotSo> for Trouble {
         let status = match not_so {
             NotSo::Unknown { .. } => StatusCode::NOT_FOUND,
             NotSo::Forbidden(_) => StatusCode::CONFLICT,
+            NotSo::HandedOver(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, not_so.to_string())
     }
@@ -65,6 +66,7 @@ impl From<Unobserved> for Trouble {
     fn from(unobserved: Unobserved) -> Self {
         let status = match unobserved {
             Unobserved::Rollout(_) => StatusCode::NOT_FOUND,
+            Unobserved::HandedOver(_) => StatusCode::SERVICE_UNAVAILABLE,
             Unobserved::Metric { .. } | Unobserved::Version { .. } | Unobserved::Who => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -45,6 +46,7 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug)]
 pub struct Door {
     listener: TcpListener,
+    asked: SocketAddr,
     address: SocketAddr,
 }
 
@@ -63,8 +65,29 @@ impl Door {
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
+        let asked = address;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            asked,
+            address,
+        })
+    }
+
+    /// The door of another process, who has handed its socket over. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Where it is no listening socket.
+    pub fn inherited(asked: SocketAddr, socket: OwnedFd) -> io::Result<Self> {
+        let socket = std::net::TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            listener,
+            asked,
+            address,
+        })
     }
 
     /// Where it is bound.
@@ -74,29 +97,43 @@ impl Door {
 
     /// Answers with `router` until the result is dropped.
     pub fn open(self, router: Router) -> Server {
-        let address = self.address;
+        let (asked, address) = (self.asked, self.address);
+        let lent = descriptors::lowered(&self.listener).ok();
         let accepting = tokio::spawn(accept(self.listener, address, router)).abort_handle();
-        Server { address, accepting }
+        Server {
+            asked,
+            lent,
+            accepting,
+        }
     }
 }
 
 /// An address that answers. Dropping it closes the address; connections end with their current request.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    asked: SocketAddr,
+    /// Its socket once more, for a process that takes over.
+    lent: Option<OwnedFd>,
     accepting: AbortHandle,
 }
 
 impl Server {
-    /// Where it answers.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    /// Its address as the file said it, and its socket, for a process that takes over; `None` where no descriptor was left
+    /// to keep one.
+    pub fn lend(&self) -> Option<(SocketAddr, BorrowedFd<'_>)> {
+        Some((self.asked, self.lent.as_ref()?.as_fd()))
+    }
+
+    /// Closes the address, unless another process has it; connections end with their current request.
+    pub fn close(&mut self) {
+        self.accepting.abort();
+        self.lent = None;
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.close();
     }
 }
 

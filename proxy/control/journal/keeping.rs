@@ -36,6 +36,8 @@ pub struct Restored {
     pub latches_unreadable: usize,
     /// The history, oldest first.
     pub history: Vec<Entry>,
+    /// Rollouts and their states as the process had them that handed over to this one: later than what the journal says.
+    pub later: Vec<(String, String)>,
     /// Nothing was ever kept in this directory: the first start, or somebody emptied it.
     pub empty: bool,
     /// The states, evidence and history could not be read: why, and where the file is now. Latches were read all the same.
@@ -106,6 +108,7 @@ impl Journal {
             latches: found.latches,
             doubtful: found.doubtful,
             latches_unreadable: found.unreadable,
+            later: Vec::new(),
         };
         let journal =
             Self::start(directory, slots, store, trouble, &restored, steps).map_err(|source| {

@@ -15,6 +15,7 @@ use tidegate_config::Config;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
+use super::lent::Own;
 use super::recalled::Recalled;
 use super::running::Running;
 use super::told::{Event, History};
@@ -47,7 +48,8 @@ pub(super) struct Shared {
     pub live: Live,
     pub ledger: Arc<Ledger>,
     pub metrics: Arc<Metrics>,
-    pub journal: Option<Journal>,
+    /// Where it is remembered.
+    pub own: Own,
     pub gates: Gates,
     pub queries: Queries,
     pub decisions: Option<Decisions>,
@@ -72,6 +74,8 @@ pub(super) struct Book {
     pub ticket: u64,
     pub looked: Instant,
     pub noted: Instant,
+    /// The process that decides from now on: nothing moves here any more.
+    pub heir: Option<u32>,
 }
 
 /// What the book is made of.
@@ -136,6 +140,9 @@ pub enum NotSo {
     /// Not as it stands.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// Not here any more.
+    #[error("process {0} has taken over and decides from now on: ask again")]
+    HandedOver(u32),
 }
 
 fn told(names: &[String]) -> String {
@@ -179,6 +186,7 @@ impl Releases {
             ticket: 0,
             looked: Instant::now(),
             noted: Instant::now(),
+            heir: None,
         };
         #[expect(
             clippy::disallowed_types,
@@ -190,7 +198,7 @@ impl Releases {
             live,
             ledger,
             metrics,
-            journal,
+            own: Own::new(journal),
             gates: Gates::new(runtime.clone()),
             queries: Queries::new(runtime),
             decisions,
@@ -205,7 +213,7 @@ impl Releases {
 
     /// Whether rollouts can be remembered; without that there must be none.
     pub fn can_remember(&self) -> bool {
-        self.0.journal.is_some()
+        self.0.own.is_there()
     }
 
     /// Puts an edit in force, with the weights that its rollouts have at this moment.
@@ -216,12 +224,17 @@ impl Releases {
     /// Takes in what the workers could not wait to tell, and acts at once.
     pub(super) fn stir(&self, incidents: &[Incident]) {
         let mut book = self.0.book();
-        self.0.hear(&mut book, incidents);
+        if book.heir.is_none() {
+            self.0.hear(&mut book, incidents);
+        }
     }
 
     /// Looks at every rollout.
     pub(super) fn look(&self) {
         let mut book = self.0.book();
+        if book.heir.is_some() {
+            return;
+        }
         let elapsed = book.looked.elapsed().min(LONGEST_LOOK);
         book.looked = Instant::now();
         for at in 0..book.running.len() {
@@ -240,6 +253,9 @@ impl Releases {
     /// Where there is no such rollout, or it cannot be done as it stands.
     pub fn order(&self, name: &str, order: Order, actor: &Actor) -> Result<Ordered, NotSo> {
         let mut book = self.0.book();
+        if let Some(heir) = book.heir {
+            return Err(NotSo::HandedOver(heir));
+        }
         let at = position(&book, name)?;
         self.0.obey(&mut book, at, order, actor)?;
         Ok(Ordered(book.ticket))
@@ -296,7 +312,7 @@ impl Releases {
         let mut book = self.0.book();
         self.0.save(&mut book, true);
         drop(book);
-        if let Some(journal) = &self.0.journal
+        if let Some(journal) = self.0.own.journal()
             && !journal.close(within)
         {
             tracing::warn!(

@@ -70,8 +70,8 @@ impl Shared {
     }
 
     /// The latch into its place, then the journal; whoever listens is told when the first of them is durable.
-    fn write_down(&self, running: &mut Running, entry: Entry, ticket: u64) {
-        let Some(journal) = &self.journal else {
+    pub(super) fn write_down(&self, running: &mut Running, entry: Entry, ticket: u64) {
+        let Some(journal) = self.own.journal() else {
             return;
         };
         let latch = (running.state.phase() == Phase::RolledBack).then(|| Latch {
@@ -167,7 +167,7 @@ impl Shared {
 
     /// Writes a growth down; it is applied when that is durable.
     fn grow(&self, book: &mut Book, at: usize, actor: &Actor) {
-        let Some(journal) = &self.journal else {
+        let Some(journal) = self.own.journal() else {
             return;
         };
         let moment = now();
@@ -215,7 +215,7 @@ impl Shared {
         let Some((at, grown)) = wanted(&book, name, ticket) else {
             return;
         };
-        let Some(journal) = &self.journal else {
+        let Some(journal) = self.own.journal() else {
             return;
         };
         if let Err(error) = result {
@@ -364,7 +364,7 @@ impl Shared {
         actor: &Actor,
     ) -> Entry {
         let running = &book.running[at];
-        let seq = seq.or_else(|| self.journal.as_ref().map(Journal::next_seq));
+        let seq = seq.or_else(|| self.own.journal().as_ref().map(Journal::next_seq));
         let mut more = Map::new();
         more.insert("stage".to_owned(), running.state.stage().into());
         more.insert("attempt".to_owned(), running.state.attempt().into());

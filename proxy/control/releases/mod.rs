@@ -20,6 +20,7 @@ mod book; // all rollouts, and who may ask for what
 mod change; // from one state to the next, on the disk and in force
 mod feed; // what the workers saw, brought to the tests
 mod judge; // the thread that looks
+mod lent; // another process takes over, or does not
 mod look; // what is seen of a rollout, and what follows
 mod memory; // what the journal keeps of a rollout
 mod outcome; // business outcomes that are told from outside

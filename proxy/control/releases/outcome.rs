@@ -61,6 +61,9 @@ pub enum Unobserved {
     /// Neither or both.
     #[error("an outcome has a `user` or a `version`, one of the two")]
     Who,
+    /// Not here any more.
+    #[error("process {0} has taken over and counts from now on: tell it again")]
+    HandedOver(u32),
 }
 
 impl Releases {
@@ -71,6 +74,9 @@ impl Releases {
     pub fn observe(&self, observations: &[Observation]) -> Result<(), Unobserved> {
         let shared = self.shared();
         let mut book = shared.book();
+        if let Some(heir) = book.heir {
+            return Err(Unobserved::HandedOver(heir));
+        }
         let found: Vec<_> = observations
             .iter()
             .map(|one| find(&book, one))

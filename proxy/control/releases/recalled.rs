@@ -13,6 +13,8 @@ use crate::release::{Key, Reason, Rollout};
 #[derive(Debug)]
 pub(super) struct Recalled {
     pub states: BTreeMap<String, Rollout>,
+    /// Where the process before this one had them, which may be later than what it could write down.
+    later: BTreeMap<String, Rollout>,
     /// States that are there and make no sense, and why.
     unread: BTreeMap<String, String>,
     pub evidence: HashMap<String, Evidence>,
@@ -50,8 +52,12 @@ impl Recalled {
                 latches.insert(latch.rollout.clone(), latch);
             }
         }
+        let later = restored.later.into_iter();
+        let later =
+            later.filter_map(|(name, state)| Some((name, serde_json::from_str(&state).ok()?)));
         Self {
             states,
+            later: later.collect(),
             unread,
             evidence: restored.evidence,
             latches,
@@ -68,6 +74,7 @@ impl Recalled {
         let written = self.states.remove(name);
         let unread = self.unread.remove(name);
         let latch = self.latches.remove(name);
+        let later = self.later.remove(name);
         let doubts = self.doubtful.len();
         self.doubtful.retain(|doubtful| doubtful != name);
         let doubtful = self.doubtful.len() < doubts;
@@ -82,6 +89,7 @@ impl Recalled {
                 was.recalled(key, latch.attempt, plain(&latch.reason), now)
             }
             (Some(state), None) => state.clone(),
+            (None, None) if later.is_some() => was.clone(),
             (None, None) => {
                 // Who comes into the file later was not in that journal.
                 let unreadable = self.unreadable.as_ref().filter(|_| self.first);
@@ -93,6 +101,7 @@ impl Recalled {
                 was.unsure(&why, now)
             }
         };
+        let state = later.unwrap_or(state);
         // The newer half of its place is torn: an older rollback says nothing about this attempt.
         let state = if doubtful && carries(&state) {
             let text = "its place for a rollback is damaged: it may have been rolled back";

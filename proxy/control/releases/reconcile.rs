@@ -194,7 +194,7 @@ impl Shared {
             "{name}: its guard was taken away; the file alone decides on its weight"
         );
         book.history.alert(name, "its guard was taken away");
-        if let Some(journal) = &self.journal {
+        if let Some(journal) = self.own.journal() {
             // Where the journal is closed the process is on its way out.
             let _ = journal.forget(name);
         }
@@ -211,7 +211,7 @@ impl Shared {
                 );
             }
         };
-        if let Some(journal) = &self.journal
+        if let Some(journal) = self.own.journal()
             && let Err(refused) = journal.reserve(name, &key.to_string(), Box::new(done))
         {
             tracing::error!(
@@ -254,7 +254,7 @@ impl Shared {
                 break;
             };
             book.recalled.states.remove(&name);
-            if let Some(journal) = &self.journal {
+            if let Some(journal) = self.own.journal() {
                 // Where the journal is closed the process is on its way out.
                 let _ = journal.forget(&name);
             }
@@ -263,7 +263,7 @@ impl Shared {
 
     /// Rollouts that left the file while nobody was there to see it: they are rolled back as those are that leave it now.
     fn part_unseen(&self, book: &mut Book, moment: Duration) {
-        let Some(journal) = &self.journal else {
+        let Some(journal) = self.own.journal() else {
             return;
         };
         let states = &mut book.recalled.states;

@@ -24,14 +24,14 @@ const MOST_LOSS: Duration = Duration::from_secs(10);
 impl Shared {
     /// Gives the journal what has gathered: `everything`, or what is due.
     pub(super) fn save(&self, book: &mut Book, everything: bool) {
-        let Some(journal) = &self.journal else {
+        let Some(journal) = self.own.journal() else {
             return;
         };
         if everything || book.noted.elapsed() >= NOTE_EVERY {
             book.noted = Instant::now();
             book.running
                 .iter_mut()
-                .for_each(|running| note(journal, running));
+                .for_each(|running| note(&journal, running));
         }
         let mut states = Vec::new();
         for (running, plan) in book.running.iter_mut().zip(&book.config.rollouts) {

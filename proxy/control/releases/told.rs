@@ -62,6 +62,28 @@ impl History {
         self.send("edit", body);
     }
 
+    /// What the journal knows is known here too.
+    pub(super) fn learn(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let at = self.entries.partition_point(|known| known.seq < entry.seq);
+            if self
+                .entries
+                .get(at)
+                .is_none_or(|known| known.seq != entry.seq)
+            {
+                self.entries.insert(at, entry);
+            }
+        }
+        while self.entries.len() as u64 > HISTORY_ENTRIES {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Nothing more will be announced: who listens is told to ask elsewhere, by the end of the stream.
+    pub(super) fn end(&mut self) {
+        self.events = broadcast::Sender::new(1);
+    }
+
     fn send(&self, kind: &'static str, body: Value) {
         // Where nobody listens nobody minds.
         let _ = self.events.send(Arc::new(Event { kind, body }));

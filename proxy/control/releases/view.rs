@@ -226,7 +226,7 @@ fn warnings(shared: &Shared, running: &Running, plan: &config::Rollout, users: u
                 show_duration(Duration::from_secs(watched.as_secs()))
             ));
     }
-    if let Some(journal) = &shared.journal
+    if let Some(journal) = shared.own.journal()
         && let Health::Failing { why, .. } = journal.health()
     {
         warnings.push(format!(

@@ -4,4 +4,5 @@ mod beside;
 mod faults;
 mod killed;
 mod late;
+mod lent;
 mod world;

@@ -83,10 +83,21 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn open(dir: &Path, config: Arc<Config>, steps: Steps) -> Self {
+        Self::open_after(dir, config, steps, Vec::new())
+    }
+
+    /// As the process that takes over from one that says this.
+    pub(super) fn open_after(
+        dir: &Path,
+        config: Arc<Config>,
+        steps: Steps,
+        later: Vec<(String, String)>,
+    ) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let ledger = Ledger::new(1);
         let live = Live::new(compile(config, None, 1, None, &ledger));
-        let (journal, restored) = Journal::open_with(dir, steps).expect("the journal opens");
+        let (journal, mut restored) = Journal::open_with(dir, steps).expect("the journal opens");
+        restored.later = later;
         let parts = Parts {
             live: live.clone(),
             ledger: Arc::clone(&ledger),
@@ -219,8 +230,8 @@ impl World {
     }
 
     /// The journal, for tests that fill it.
-    pub(super) fn journal(&self) -> &Journal {
-        self.releases.shared().journal.as_ref().expect("it has one")
+    pub(super) fn journal(&self) -> Journal {
+        self.releases.shared().own.journal().expect("it has one")
     }
 
     pub(super) fn disk_is_fine(&self) -> bool {
