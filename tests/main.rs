@@ -59,6 +59,8 @@ mod splitting;
 mod stages;
 /// Who may steer a rollout, how, and who hears of it.
 mod steering;
+/// Row by row, what must never pass.
+mod strict;
 /// The house stays in order.
 mod tidy;
 /// The machine runs out of something.
