@@ -4,6 +4,7 @@
 mod backend;
 mod client;
 mod clients;
+pub mod frames;
 mod h2c;
 mod load;
 mod metrics;
@@ -32,4 +33,4 @@ pub use site::Site;
 pub use store::{Gauges, Store};
 pub use wait::{eventually, soon, until};
 pub use websocket::WebSocket;
-pub use wire::{Answer, Reader, is_token, latin1};
+pub use wire::{Answer, Fields, Reader, is_token, latin1};
