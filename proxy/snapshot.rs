@@ -121,19 +121,10 @@ impl Snapshot {
 }
 
 impl Listener {
-    /// A name that is the proxy's own, or one that is stripped, with underscores for hyphens.
+    /// A name that is the proxy's own, or one with underscores, which may be read as another; unless it is trusted.
     pub fn is_reserved(&self, name: &str) -> bool {
-        let plain = name.replace('_', "-");
-        if plain.starts_with("x-tidegate-") {
-            return !self.trusted.iter().any(|t| t.as_str() == name);
-        }
-        plain != name
-            && (self.stripped.iter().any(|s| s.as_str() == plain)
-                || plain.starts_with("x-forwarded-")
-                || matches!(
-                    plain.as_str(),
-                    "transfer-encoding" | "content-length" | "x-real-ip"
-                ))
+        (name.starts_with("x-tidegate-") || name.contains('_'))
+            && !self.trusted.iter().any(|t| t.as_str() == name)
     }
 }
 

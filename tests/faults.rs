@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, STATUS_200, answering as h2c, frame,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, STATUS_200,
+    answering as h2c, frame,
 };
 use crate::harness::{
     Backend, Echo, H2Client, Load, Proxy, Scripted, Site, each_request, failures, hash, pattern,

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version, request, response};
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use super::chunked::Chunked;
 use super::framing::Decoder;
@@ -30,6 +31,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// It waits for a word before it sends its body.
     pub expects_continue: bool,
+    /// It asks to go on as something else: what follows at once may be that already.
+    pub asks_upgrade: bool,
 }
 
 /// An answer's head.
@@ -110,12 +113,14 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     if memchr::memchr(b'#', &target).is_some() {
         return Err(HeadError::Malformed);
     }
-    let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed)?;
+    let uri = uri(&method, target)?;
     let version = version(parsed.version);
     let mut said = Said::default();
     let headers = headers(&head, parsed.headers, &mut said)?;
     let body = said.request_body(version)?;
-    let keep_alive = said.keeps_alive(version);
+    // A body without a length, in HTTP/1.0, is none (RFC 9112 §6.3); but its sender may have thought otherwise.
+    let is_unclear = version == Version::HTTP_10 && said.lengths == 0 && carries_body(&method);
+    let keep_alive = said.keeps_alive(version) && !is_unclear;
     let expects_continue = said.expects_continue && version == Version::HTTP_11 && !body.is_done();
     let mut parts = http::Request::new(()).into_parts().0;
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
@@ -124,7 +129,27 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
         body,
         keep_alive,
         expects_continue,
+        asks_upgrade: said.upgrade && said.names_upgrade && version == Version::HTTP_11,
     }))
+}
+
+/// The target. OPTIONS of an absolute one with neither path nor query is about the server (RFC 9112 §3.2.4).
+fn uri(method: &Method, target: Bytes) -> Result<Uri, HeadError> {
+    let is_server = *method == Method::OPTIONS
+        && memmem::find(&target, b"://")
+            .is_some_and(|at| memchr::memchr2(b'/', b'?', &target[at + 3..]).is_none());
+    let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed)?;
+    if !is_server {
+        return Ok(uri);
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).map_err(|_| HeadError::Malformed)
+}
+
+/// Methods whose requests are expected to have a body.
+fn carries_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// Takes an answer's head out of `buffer`; `None` when it is not whole. What was asked decides whether there is a body.
@@ -193,8 +218,13 @@ fn take_head(buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, HeadEr
         None if buffer.len() <= most => Ok(None),
         _ => {
             let seen = &buffer[..buffer.len().min(most)];
-            let target = memchr::memchr(b'\n', seen).is_none();
-            Err(HeadError::TooLarge { target })
+            match memchr::memchr2(b'\n', b' ', seen) {
+                // Not even a method has an end.
+                None => Err(HeadError::Malformed),
+                Some(_) => Err(HeadError::TooLarge {
+                    target: memchr::memchr(b'\n', seen).is_none(),
+                }),
+            }
         }
     }
 }
@@ -306,6 +336,10 @@ struct Said {
     lengths: usize,
     codings: usize,
     chunked: bool,
+    /// Not `chunked` once, but of known codings or of none: no list of codings at all.
+    misspelt: bool,
+    upgrade: bool,
+    names_upgrade: bool,
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
@@ -325,11 +359,14 @@ impl Said {
             header::TRANSFER_ENCODING => {
                 self.codings += 1;
                 self.chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                self.misspelt = !self.chunked && value.split(|b| *b == b',').all(is_trivial);
             }
+            header::UPGRADE => self.upgrade = true,
             header::CONNECTION => {
                 for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                    self.names_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
             }
             header::EXPECT => {
@@ -348,7 +385,7 @@ impl Said {
             (1, None) if self.chunked && version == Version::HTTP_11 => {
                 Ok(Decoder::Chunked(Chunked::default()))
             }
-            (1, None) if !self.chunked => Err(HeadError::Coding),
+            (1, None) if !self.chunked && !self.misspelt => Err(HeadError::Coding),
             _ => Err(HeadError::Framing),
         }
     }
@@ -378,6 +415,14 @@ impl Said {
     fn keeps_alive(&self, version: Version) -> bool {
         !self.close && (version == Version::HTTP_11 || self.keep_alive)
     }
+}
+
+/// A coding that may not be named beside another one, or none.
+fn is_trivial(coding: &[u8]) -> bool {
+    let coding = coding.trim_ascii();
+    coding.is_empty()
+        || coding.eq_ignore_ascii_case(b"chunked")
+        || coding.eq_ignore_ascii_case(b"identity")
 }
 
 /// `1*DIGIT` that fits (RFC 9110 §8.6).
@@ -416,6 +461,8 @@ mod tests {
             assert_eq!(read(&format!("{field}{end}")).map(drop), too_large(false));
             assert_eq!(read(&format!("{target}{end}")).map(drop), too_large(true));
         }
+        let endless = "G".repeat(2 * BOUNDS.bytes);
+        assert_eq!(read(&endless).map(drop), Err(HeadError::Malformed));
         let lines = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
         assert_eq!(read(&lines).map(drop), too_large(false));
         let field = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(1000));
@@ -500,9 +547,11 @@ mod tests {
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
                 Framing,
             ),
-            ("Transfer-Encoding: chunked, chunked", Coding),
+            ("Transfer-Encoding: chunked, chunked", Framing),
+            ("Transfer-Encoding: identity, chunked", Framing),
+            ("Transfer-Encoding:", Framing),
             ("Transfer-Encoding: gzip, chunked", Coding),
-            ("Transfer-Encoding: identity", Coding),
+            ("Transfer-Encoding: identity", Framing),
             ("Transfer-Encoding: \x0bchunked", Malformed),
             ("Transfer-Encoding : chunked", Malformed),
             ("A: b\n", Malformed),

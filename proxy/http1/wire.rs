@@ -52,6 +52,8 @@ struct Inner {
     expects_continue: bool,
     /// The answer has begun: nothing else may be written, and only whoever writes the answer may write.
     answering: bool,
+    /// The connection's end will be the answer's: until the answer is whole, only a reset tells that it is not.
+    ends_answer: bool,
     /// Counts requests. A body that outlives its exchange, in the hands of a task of HTTP/2, must read nothing more: what
     /// comes is not its own.
     turn: u64,
@@ -82,6 +84,7 @@ impl Wire {
             body: Decoder::Done,
             expects_continue: false,
             answering: false,
+            ends_answer: false,
             turn: 0,
             body_reader: None,
             watcher: None,
@@ -172,6 +175,12 @@ impl Wire {
     /// The answer begins.
     pub fn begin_answer(&self) {
         self.inner.borrow_mut().answering = true;
+    }
+
+    /// Whether the connection's end is going to be the end of an answer that is not whole yet. Should it end before it is,
+    /// it ends with a reset.
+    pub fn ends_answer(&self, ends: bool) {
+        self.inner.borrow_mut().ends_answer = ends;
     }
 
     /// The exchange is over: what is left of the request's body is nobody's but the connection's. A body that somebody
@@ -281,6 +290,14 @@ impl Wire {
         let inner = &mut *self.inner.borrow_mut();
         inner.inlet.buffer.clear();
         inner.inlet.poll_fill(&mut inner.socket, cx)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.ends_answer {
+            self.socket.reset_at_end();
+        }
     }
 }
 

@@ -428,13 +428,6 @@ fn rs_11_a_post_that_left_is_not_sent_again() {
 }
 
 #[test]
-fn rs_12_the_version_never_speaks_for_the_proxy() {
-    let (heard, _) = Hostile::new(ok("Content-Length: 2\r\nx-tidegate-refusal: connect\r\n", "no"), false).odd();
-    let parsed = parse(&heard, true, false);
-    assert!(parsed.finals()[0].all("x-tidegate-refusal").is_empty(), "{:?}", parsed.finals());
-}
-
-#[test]
 fn a_client_that_half_closes_gets_its_answer() {
     let backend = Scripted::start(|scene, _| {
         let echo = scene.request()?;

@@ -174,11 +174,16 @@ fn up_01_nothing_goes_raw_before_the_101() {
 #[test]
 fn up_02_a_protocol_that_is_not_on_the_list_is_not_asked_for() {
     let stand = Stand::new();
-    for protocol in ["foo", "TLS/1.0", "HTTP/2.0", "h2", "IRC/6.9", "websocket, foo", "foo, websocket", "websocket/13, h2c", "", ",", "\"websocket\"", "web socket", "websocketx"] {
-        for passed in stand.passes(get(&format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n")), "GET /x", "") {
-            if passed.edge || protocol != "foo" && protocol != "websocketx" && protocol != "IRC/6.9" && protocol != "TLS/1.0" && protocol != "h2" {
+    let known = ["foo", "TLS/1.0", "IRC/6.9", "websocketx", "websocket/14", "SPDY/3.1"];
+    let never = ["HTTP/2.0", "h2", "h2c", "websocket, foo", "foo, websocket", "websocket/13, h2c", "", ",", "\"websocket\"", "web socket", "websocket;q=1"];
+    for protocol in known.into_iter().chain(never) {
+        for passed in stand.passes_in_turn(get(&format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n")), "GET /x", "") {
+            if passed.edge || passed.http2 || never.contains(&protocol) {
                 assert!(!passed.seen.has("upgrade"), "{}: {protocol:?}", passed.lane);
                 assert!(!passed.seen.has("connection"), "{}: {protocol:?}", passed.lane);
+            } else {
+                // Among known peers it is for both sides to agree.
+                assert_eq!(passed.seen.header("upgrade"), protocol, "{}", passed.lane);
             }
         }
     }
@@ -193,7 +198,7 @@ fn up_03_an_upgrade_with_a_body_is_an_ordinary_request() {
         let text = format!("{method} /x HTTP/1.1\r\nHost: t\r\n{ASK}Content-Length: {size}\r\n\r\n{inner}");
         let chunks = format!("{method} /x HTTP/1.1\r\nHost: t\r\n{ASK}Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n{inner}\r\n0\r\n\r\n");
         for text in [text, chunks] {
-            for passed in stand.passes(text, &format!("{method} /x"), inner) {
+            for passed in stand.passes_in_turn(text, &format!("{method} /x"), inner) {
                 assert!(!passed.seen.has("upgrade"), "{}", passed.lane);
             }
         }
@@ -243,7 +248,7 @@ fn up_06_h2c_is_never_asked_for() {
     let stand = Stand::new();
     for protocol in ["h2c", "H2C", " h2c ", "h2c, websocket", "websocket, h2c", "h2c\r\nUpgrade: websocket", "websocket\r\nUpgrade: h2c", "HTTP/2.0", "http/1.1"] {
         let lines = format!("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n");
-        for passed in stand.passes(get(&lines), "GET /x", "") {
+        for passed in stand.passes_in_turn(get(&lines), "GET /x", "") {
             assert!(!passed.seen.has("upgrade") && !passed.seen.has("http2-settings") && !passed.seen.has("connection"), "{}: {protocol:?}", passed.lane);
         }
         for lane in &stand.lanes {

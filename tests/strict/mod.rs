@@ -9,6 +9,8 @@ mod chunked;
 mod framing;
 /// What ends at each hop, tunnels, `Expect`, interim answers, bodies that must not exist.
 mod hops;
+/// What others got wrong.
+mod lessons;
 /// One proxy, four ways through it.
 mod stand;
 /// Request lines, targets, hosts and header lines.

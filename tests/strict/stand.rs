@@ -173,14 +173,25 @@ impl Stand {
         tell(wrong);
     }
 
+    /// The same for a request that nobody may send another one behind before it is answered.
+    #[track_caller]
+    pub fn passes_in_turn(&self, input: impl AsRef<[u8]>, line: &str, body: &str) -> Vec<Passed> {
+        self.each_passes(input.as_ref(), line, body, true)
+    }
+
     /// This request passes with this line and this body, framed once and by the proxy; the connection is in step after it.
     #[track_caller]
     pub fn passes(&self, input: impl AsRef<[u8]>, line: &str, body: &str) -> Vec<Passed> {
+        self.each_passes(input.as_ref(), line, body, false)
+    }
+
+    #[track_caller]
+    fn each_passes(&self, input: &[u8], line: &str, body: &str, in_turn: bool) -> Vec<Passed> {
         let mut wrong = Vec::new();
         let passed = self
             .lanes
             .iter()
-            .filter_map(|lane| lane.passes(input.as_ref(), line, body, &mut wrong))
+            .filter_map(|lane| lane.passes(input, line, body, in_turn, &mut wrong))
             .collect();
         tell(wrong);
         passed
@@ -259,9 +270,16 @@ impl Lane {
 
     /// The same, so many bytes at a time.
     pub fn say_by(&self, bytes: &[u8], step: usize) -> Heard {
+        self.say_and_then(bytes, step, b"")
+    }
+
+    /// The same, and `then` once there is a first answer.
+    fn say_and_then(&self, bytes: &[u8], step: usize, then: &[u8]) -> Heard {
         let mut stream = TcpStream::connect(self.address).expect("the listener accepts");
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let is_head = bytes.starts_with(b"HEAD ");
+        let mut then = (!then.is_empty()).then_some(then);
         let mut writer = stream.try_clone().expect("a socket");
         let writes = bytes.to_vec();
         // Whoever refuses early closes while this still writes; what it said is what counts.
@@ -275,7 +293,14 @@ impl Lane {
         loop {
             match stream.read(&mut piece) {
                 Ok(0) => break,
-                Ok(n) => data.extend_from_slice(&piece[..n]),
+                Ok(n) => {
+                    data.extend_from_slice(&piece[..n]);
+                    let answered = |data| parse(data, false, is_head).finals().first().is_some_and(|p| p.complete);
+                    if let Some(then) = then.take_if(|_| answered(&data)) {
+                        // Whoever has closed meanwhile is found out by what it said.
+                        let _ = stream.write_all(then);
+                    }
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => break,
                 Err(_) => {
                     closed = false;
@@ -285,7 +310,7 @@ impl Lane {
         }
         let _ = stream.shutdown(Shutdown::Both);
         let _ = writing.join();
-        let parsed = parse(&data, closed, bytes.starts_with(b"HEAD"));
+        let parsed = parse(&data, closed, is_head);
         Heard { parsed, closed }
     }
 
@@ -376,6 +401,7 @@ impl Lane {
         input: &[u8],
         line: &str,
         body: &str,
+        in_turn: bool,
         wrong: &mut Vec<String>,
     ) -> Option<Passed> {
         let then = b"GET /then HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
@@ -386,7 +412,11 @@ impl Lane {
         }
         for (how, step) in steps {
             self.forget();
-            let heard = self.say_by(&bytes, step);
+            let heard = if in_turn {
+                self.say_and_then(input, step, then)
+            } else {
+                self.say_by(&bytes, step)
+            };
             let seen = self.seen();
             let mut why = heard.parsed.violations.clone();
             why.extend(self.objections());
