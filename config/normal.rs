@@ -29,7 +29,10 @@ pub fn normalise(path: &str, encoded_slash: bool) -> Result<Cow<'_, str>, BadPat
         return Err(BadPath::Malformed);
     }
     let decoded = decode(path.as_bytes(), encoded_slash)?;
-    if decoded.split('/').any(|s| s.starts_with(".;") || s.starts_with("..;")) {
+    if decoded
+        .split('/')
+        .any(|s| s.starts_with(".;") || s.starts_with("..;"))
+    {
         return Err(BadPath::Malformed);
     }
     Ok(Cow::Owned(resolve(&decoded)))

@@ -103,7 +103,8 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     let mut heap = Vec::new();
     let mut parsed = httparse::Request::new(&mut []);
     let lines = room(&mut stack, &mut heap, bounds.lines);
-    if parsed.parse_with_uninit_headers(&head, lines)?.is_partial() {
+    let whole = parsed.parse_with_uninit_headers(&head, lines);
+    if whole.map_err(|error| refined(error, &head))?.is_partial() {
         return Err(HeadError::Malformed);
     }
     let method = Method::from_bytes(parsed.method.unwrap_or("").as_bytes());
@@ -240,7 +241,25 @@ fn check_part<T>(part: &[u8], parsed: httparse::Result<usize>) -> Result<Option<
         Ok(_) if has_bare_line_feed(part) => Err(HeadError::Malformed),
         // More lines than there is room for here may still be allowed; the bound on bytes holds.
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(refined(error, part)),
+    }
+}
+
+/// Only where a version of HTTP stands it can be another one: a target with a blank in it is none.
+fn refined(error: httparse::Error, head: &[u8]) -> HeadError {
+    let mut words = head.splitn(3, |b| *b == b' ');
+    let version = match error {
+        httparse::Error::Version if head.starts_with(b"HTTP/") => words.next(),
+        httparse::Error::Version => words.nth(2),
+        error => return error.into(),
+    };
+    let is_version = version
+        .and_then(|v| v.strip_prefix(b"HTTP/"))
+        .is_some_and(|v| v.first().is_some_and(u8::is_ascii_digit));
+    if is_version {
+        HeadError::Version
+    } else {
+        HeadError::Malformed
     }
 }
 

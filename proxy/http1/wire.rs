@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +21,10 @@ use crate::transport::socket::Socket;
 
 /// What a caller may send ahead of the answer to what it sent before.
 const AHEAD: usize = 64 * 1024;
+
+/// Chunks smaller than this are gathered up to it: a version of HTTP/2 takes thousands of tiny frames for an attack, and
+/// ends the connection, which is not this caller's alone.
+const GATHERED: usize = 4 * 1024;
 
 /// What the socket of a connection has seen, for whoever watches over its time.
 #[derive(Debug, Default)]
@@ -352,6 +356,8 @@ pub struct WireBody {
     wire: Rc<Wire>,
     turn: u64,
     known: Option<u64>,
+    /// What came behind the data that went first.
+    held: Option<Result<Piece, BodyError>>,
     done: bool,
 }
 
@@ -366,7 +372,50 @@ impl WireBody {
             wire,
             turn,
             known,
+            held: None,
             done,
+        }
+    }
+
+    /// The next piece; small chunks that are here already are one.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(held);
+        }
+        let first = match ready!(self.wire.poll_body(cx)) {
+            Ok(Piece::Data(data)) if self.known.is_none() && data.len() < GATHERED => data,
+            other => return Poll::Ready(other),
+        };
+        let mut more = BytesMut::new();
+        while first.len().max(more.len()) < GATHERED {
+            match self.wire.poll_body(cx) {
+                Poll::Ready(Ok(Piece::Data(data))) if more.is_empty() => {
+                    more.reserve(GATHERED);
+                    more.extend_from_slice(&first);
+                    more.extend_from_slice(&data);
+                }
+                Poll::Ready(Ok(Piece::Data(data))) => more.extend_from_slice(&data),
+                Poll::Ready(behind) => {
+                    self.held = Some(behind);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let data = if more.is_empty() {
+            first
+        } else {
+            more.freeze()
+        };
+        Poll::Ready(Ok(Piece::Data(data)))
+    }
+
+    /// Whether nothing follows this piece.
+    fn ends_with(&self, piece: &Result<Piece, BodyError>) -> bool {
+        match (&self.held, piece) {
+            (_, Err(_) | Ok(Piece::Trailers(_) | Piece::End | Piece::More)) => true,
+            (Some(held), _) => matches!(held, Ok(Piece::End)),
+            (None, _) => self.wire.is_body_done(),
         }
     }
 }
@@ -386,8 +435,8 @@ impl Body for WireBody {
             self.done = true;
             return Poll::Ready(Some(Err(BodyError::Broken)));
         }
-        let piece = ready!(self.wire.poll_body(cx));
-        self.done = !matches!(piece, Ok(Piece::Data(_))) || self.wire.is_body_done();
+        let piece = ready!(self.poll_piece(cx));
+        self.done = self.ends_with(&piece);
         Poll::Ready(match piece {
             Ok(Piece::Data(data)) => {
                 self.known = self.known.map(|known| known - data.len() as u64);

@@ -150,11 +150,20 @@ fn variations(case: &Case, address: SocketAddr, origin: &Origin) -> Vec<String> 
         let step = sent.len().div_ceil(CUTS).max(1);
         for at in (1..sent.len()).step_by(step) {
             let (head, tail) = sent.split_at(at);
-            tell(&format!("cut at {at}"), &sent, fate(&[head, tail], None, address, origin), true);
+            tell(
+                &format!("cut at {at}"),
+                &sent,
+                fate(&[head, tail], None, address, origin),
+                true,
+            );
         }
         let good = b"GET /good HTTP/1.1\r\nHost: t\r\n\r\n";
         let mut behind = fate(&[good, &sent], None, address, origin);
-        if behind.requests.first().is_none_or(|(line, _)| line != "GET /good HTTP/1.1") {
+        if behind
+            .requests
+            .first()
+            .is_none_or(|(line, _)| line != "GET /good HTTP/1.1")
+        {
             behind.why.push("the good one was not seen first".into());
         } else {
             behind.requests.remove(0);
@@ -162,7 +171,12 @@ fn variations(case: &Case, address: SocketAddr, origin: &Origin) -> Vec<String> 
         tell("behind a good one", &sent, behind, true);
     }
     for (how, reply) in reply.map(distorted).unwrap_or_default() {
-        tell(&format!("answer {how}"), &reply, fate(&[&sent], Some(&reply), address, origin), false);
+        tell(
+            &format!("answer {how}"),
+            &reply,
+            fate(&[&sent], Some(&reply), address, origin),
+            false,
+        );
     }
     origin.reset(None, false, false);
     if !is_well(address) {
@@ -185,13 +199,22 @@ fn fate(pieces: &[&[u8]], reply: Option<&[u8]>, address: SocketAddr, origin: &Or
     talk.wait(Duration::from_secs(10), usize::MAX, false);
     let (heard, closed) = talk.now();
     let seen = origin.seen();
-    let mut why: Vec<_> = seen.violations.iter().filter(|v| !v.ends_with(" Host")).cloned().collect();
+    let mut why: Vec<_> = seen
+        .violations
+        .iter()
+        .filter(|v| !v.ends_with(" Host"))
+        .cloned()
+        .collect();
     why.extend(parse(&heard, closed, pieces[0].starts_with(b"HEAD ")).violations);
     if !closed {
         why.push("left open".into());
     }
     let smuggled = seen.requests.iter().any(|r| r.line.contains("/smuggled"));
-    let requests = seen.requests.into_iter().map(|r| (r.line, r.body)).collect();
+    let requests = seen
+        .requests
+        .into_iter()
+        .map(|r| (r.line, r.body))
+        .collect();
     Fate {
         requests,
         smuggled,
@@ -219,11 +242,18 @@ fn joined(lines: &[Vec<u8>], rest: &[u8]) -> Vec<u8> {
 }
 
 /// A line with its name written by `name` and its value by `value`; as it is where it is no plain field.
-fn field(line: &[u8], name: impl Fn(&[u8]) -> Vec<u8>, value: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+fn field(
+    line: &[u8],
+    name: impl Fn(&[u8]) -> Vec<u8>,
+    value: impl Fn(&[u8]) -> Vec<u8>,
+) -> Vec<u8> {
     match line.iter().position(|b| *b == b':') {
-        Some(colon) if colon > 0 && line[..colon].iter().all(|b| is_token(*b)) => {
-            [name(&line[..colon]), b":".to_vec(), value(&line[colon + 1..])].concat()
-        }
+        Some(colon) if colon > 0 && line[..colon].iter().all(|b| is_token(*b)) => [
+            name(&line[..colon]),
+            b":".to_vec(),
+            value(&line[colon + 1..]),
+        ]
+        .concat(),
         _ => line.to_vec(),
     }
 }
@@ -240,35 +270,89 @@ fn respelt(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     };
     let same = |text: &[u8]| text.to_vec();
     vec![
-        ("upper case", fields(&|l| field(l, |n| n.to_ascii_uppercase(), same))),
-        ("lower case", fields(&|l| field(l, |n| n.to_ascii_lowercase(), same))),
-        ("blanks before", fields(&|l| field(l, same, |v| [&b"  \t "[..], v].concat()))),
-        ("blanks behind", fields(&|l| field(l, same, |v| [v, b" \t  "].concat()))),
-        ("a line more", joined(&[&lines[..1], &[b"X-More: 1".to_vec()], &lines[1..]].concat(), rest)),
+        (
+            "upper case",
+            fields(&|l| field(l, |n| n.to_ascii_uppercase(), same)),
+        ),
+        (
+            "lower case",
+            fields(&|l| field(l, |n| n.to_ascii_lowercase(), same)),
+        ),
+        (
+            "blanks before",
+            fields(&|l| field(l, same, |v| [&b"  \t "[..], v].concat())),
+        ),
+        (
+            "blanks behind",
+            fields(&|l| field(l, same, |v| [v, b" \t  "].concat())),
+        ),
+        (
+            "a line more",
+            joined(
+                &[&lines[..1], &[b"X-More: 1".to_vec()], &lines[1..]].concat(),
+                rest,
+            ),
+        ),
     ]
 }
 
 /// Written wrongly: whatever becomes of it is well formed.
 fn distorted(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let mut out = vec![("all bare LF".to_owned(), latin1(bytes).replace("\r\n", "\n").chars().map(|c| c as u32 as u8).collect())];
+    let mut out = vec![(
+        "all bare LF".to_owned(),
+        latin1(bytes)
+            .replace("\r\n", "\n")
+            .chars()
+            .map(|c| c as u32 as u8)
+            .collect(),
+    )];
     let Some((lines, rest)) = lines(bytes) else {
         return out;
     };
-    let with = |n: usize, put: &[Vec<u8>]| joined(&[&lines[..n], put, &lines[n + 1..]].concat(), rest);
+    let with =
+        |n: usize, put: &[Vec<u8>]| joined(&[&lines[..n], put, &lines[n + 1..]].concat(), rest);
     for (n, line) in lines.iter().enumerate() {
         if n > 0 {
-            out.push((format!("line {n} twice"), with(n, &[line.clone(), line.clone()])));
+            out.push((
+                format!("line {n} twice"),
+                with(n, &[line.clone(), line.clone()]),
+            ));
             out.push((format!("line {n} gone"), with(n, &[])));
-            out.push((format!("line {n} folded"), with(n, &[line.clone(), b" folded".to_vec()])));
-            let underscores = field(line, |name| latin1(name).replace('-', "_").into_bytes(), <[u8]>::to_vec);
-            out.push((format!("line {n} with underscores"), with(n, &[underscores])));
+            out.push((
+                format!("line {n} folded"),
+                with(n, &[line.clone(), b" folded".to_vec()]),
+            ));
+            let underscores = field(
+                line,
+                |name| latin1(name).replace('-', "_").into_bytes(),
+                <[u8]>::to_vec,
+            );
+            out.push((
+                format!("line {n} with underscores"),
+                with(n, &[underscores]),
+            ));
             let blank = field(line, |name| [name, b" "].concat(), <[u8]>::to_vec);
-            out.push((format!("line {n} with a blank before its colon"), with(n, &[blank])));
+            out.push((
+                format!("line {n} with a blank before its colon"),
+                with(n, &[blank]),
+            ));
         }
-        out.push((format!("line {n} ends in LF"), with(n, &[[&line[..], b"\nX-Next: 1"].concat()])));
-        out.push((format!("line {n} ends in CR"), with(n, &[[&line[..], b"\rX-Next: 1"].concat()])));
-        out.push((format!("line {n} holds NUL"), with(n, &[[&line[..], b"\0"].concat()])));
-        out.push((format!("line {n} begins with a blank"), with(n, &[[&b" "[..], &line[..]].concat()])));
+        out.push((
+            format!("line {n} ends in LF"),
+            with(n, &[[&line[..], b"\nX-Next: 1"].concat()]),
+        ));
+        out.push((
+            format!("line {n} ends in CR"),
+            with(n, &[[&line[..], b"\rX-Next: 1"].concat()]),
+        ));
+        out.push((
+            format!("line {n} holds NUL"),
+            with(n, &[[&line[..], b"\0"].concat()]),
+        ));
+        out.push((
+            format!("line {n} begins with a blank"),
+            with(n, &[[&b" "[..], &line[..]].concat()]),
+        ));
     }
     let mut backwards = lines.clone();
     backwards[1..].reverse();

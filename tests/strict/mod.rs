@@ -7,11 +7,15 @@ mod answers;
 mod chunked;
 /// Where a request's body ends, in HTTP/1.
 mod framing;
-/// What ends at each hop, tunnels, `Expect`, interim answers, bodies that must not exist.
+/// What ends at each hop, `Expect`, interim answers, bodies that must not exist.
 mod hops;
 /// What others got wrong.
 mod lessons;
+/// Request lines and header lines.
+mod lines;
 /// One proxy, four ways through it.
 mod stand;
-/// Request lines, targets, hosts and header lines.
+/// Hosts and targets, and one path.
 mod targets;
+/// Connections that would go on as something else.
+mod tunnels;

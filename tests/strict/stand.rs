@@ -112,7 +112,8 @@ impl Stand {
             let protocol = if http2 { "protocol: h2c" } else { "" };
             let text = Site::service_text(&format!("s{n}"), protocol, &[("v1", endpoint)]);
             services += &format!("\n{}", text.trim_matches('\n'));
-            routes += &format!("\n  - {{ match: {{ listener: in{n} }}, service: s{n}, rules: [] }}");
+            routes +=
+                &format!("\n  - {{ match: {{ listener: in{n} }}, service: s{n}, rules: [] }}");
             backs.push(back);
         }
         let site = Site::new()
@@ -295,7 +296,12 @@ impl Lane {
                 Ok(0) => break,
                 Ok(n) => {
                     data.extend_from_slice(&piece[..n]);
-                    let answered = |data| parse(data, false, is_head).finals().first().is_some_and(|p| p.complete);
+                    let answered = |data| {
+                        parse(data, false, is_head)
+                            .finals()
+                            .first()
+                            .is_some_and(|p| p.complete)
+                    };
                     if let Some(then) = then.take_if(|_| answered(&data)) {
                         // Whoever has closed meanwhile is found out by what it said.
                         let _ = stream.write_all(then);
