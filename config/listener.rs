@@ -33,6 +33,19 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Routing headers, lower case, that callers of this listener may set.
     pub trusted_headers: Vec<String>,
+    /// Protocols, lower case, that a connection may go on with; `None` is whatever both sides agree on.
+    pub upgrades: Option<Vec<String>>,
+}
+
+impl Listener {
+    /// Whether a connection may go on with this protocol.
+    pub fn lets_upgrade_to(&self, protocol: &[u8]) -> bool {
+        let allows = |list: &Vec<String>| {
+            list.iter()
+                .any(|p| p.as_bytes().eq_ignore_ascii_case(protocol))
+        };
+        self.upgrades.as_ref().is_none_or(allows)
+    }
 }
 
 /// How far the callers of a listener are trusted.

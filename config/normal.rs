@@ -3,14 +3,15 @@
 //!
 //! Dot segments are resolved and runs of slashes become one. What a path may hold as it is (RFC 3986 §3.3) is written as
 //! it is, all else as an escape in upper case. Only an escaped `;`, `=`, `&` or `+` stays one: some read a meaning into
-//! them, and then not into their escapes. So does an encoded slash (`%2F`), where the listener lets it through.
+//! them, and then not into their escapes. So does an encoded slash (`%2F`), where the listener lets it through. A dot
+//! segment with parameters (`..;x`) is refused: some take them off and climb, others do not.
 
 use std::borrow::Cow;
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadPath {
-    /// `%` without two hexadecimal digits, `%00`, a backslash, or not beginning with a slash.
+    /// `%` without two hexadecimal digits, `%00`, a backslash, `.;` or `..;`, or not beginning with a slash.
     Malformed,
     /// `%2F` (or `%5C`) where the listener does not let it through.
     EncodedSlash,
@@ -28,6 +29,12 @@ pub fn normalise(path: &str, encoded_slash: bool) -> Result<Cow<'_, str>, BadPat
         return Err(BadPath::Malformed);
     }
     let decoded = decode(path.as_bytes(), encoded_slash)?;
+    if decoded
+        .split('/')
+        .any(|s| s.starts_with(".;") || s.starts_with("..;"))
+    {
+        return Err(BadPath::Malformed);
+    }
     Ok(Cow::Owned(resolve(&decoded)))
 }
 

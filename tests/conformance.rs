@@ -8,13 +8,13 @@ mod h2;
 /// Both with bytes changed at random.
 mod mutations;
 /// The letter of an answer, as a strict client reads it.
-mod parse;
+pub mod parse;
 
 use crate::harness::Conn;
 use std::net::SocketAddr;
 
 /// Whether a plain request on a new connection gets its plain answer.
-fn is_well(address: SocketAddr) -> bool {
+pub fn is_well(address: SocketAddr) -> bool {
     (0..3).any(|n| {
         std::thread::sleep(std::time::Duration::from_millis(200 * n));
         Conn::try_open(address)

@@ -18,6 +18,12 @@ fn one() -> (Backend, Proxy) {
     (v1, proxy)
 }
 
+/// A listener that lets a protocol of its own through.
+fn of_its_own(endpoint: String) -> Proxy {
+    let more = "upgrades: [websocket, Own-Talk]";
+    Proxy::start(&Site::of(&[("v1", endpoint)]).listener(more))
+}
+
 #[test]
 fn a_websocket_talks_both_ways_through_the_version_that_was_chosen() {
     let (v1, v2) = (Backend::start("v1"), Backend::start("v2"));
@@ -42,8 +48,9 @@ fn a_websocket_talks_both_ways_through_the_version_that_was_chosen() {
 }
 
 #[test]
-fn any_protocol_that_both_sides_agree_on_is_a_tunnel() {
-    let (_v1, proxy) = one();
+fn any_protocol_that_the_listener_lets_through_and_both_sides_agree_on_is_a_tunnel() {
+    let v1 = Backend::start("v1");
+    let proxy = of_its_own(v1.endpoint());
     let mut conn = proxy.connect();
     conn.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: own-talk\r\n\r\n");
     let answer = conn.answer();
@@ -96,7 +103,8 @@ fn what_is_sent_before_the_101_never_becomes_a_request() {
 
 #[test]
 fn what_is_sent_early_goes_through_the_tunnel_once_it_is_open() {
-    let (_v1, proxy) = one();
+    let v1 = Backend::start("v1");
+    let proxy = of_its_own(v1.endpoint());
     let mut conn = proxy.connect();
     conn.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: own-talk\r\n\r\nearly");
     assert_eq!(conn.answer().status, 101);
@@ -183,7 +191,7 @@ fn a_client_that_vanishes_ends_its_tunnel_at_the_version() {
         count.fetch_add(1, SeqCst);
         end
     });
-    let proxy = Proxy::start(&Site::of(&[("v1", backend.endpoint())]));
+    let proxy = of_its_own(backend.endpoint());
     let mut conn = proxy.connect();
     conn.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: own-talk\r\n\r\n");
     assert_eq!(conn.answer().status, 101);

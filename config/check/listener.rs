@@ -25,6 +25,12 @@ const MOST_STREAMS: u64 = 100_000;
 const MIN_RATE: u64 = 240;
 const RATES: (u64, u64) = (1, 1 << 30);
 
+/// A token, perhaps with a version behind a slash (RFC 9110 §7.8).
+fn is_protocol(name: &str) -> bool {
+    let mut parts = name.splitn(2, '/');
+    parts.all(super::value::is_token)
+}
+
 impl Check<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Listener> {
         let mut listeners = Vec::new();
@@ -88,6 +94,7 @@ impl Check<'_> {
             timeouts: self.listener_timeouts(&timeouts_at, listener.timeouts.as_ref()),
             trusted_headers: self
                 .header_names(&at.key("trusted_headers"), &listener.trusted_headers),
+            upgrades: self.upgrades(&at.key("upgrades"), listener.upgrades.as_deref(), profile),
         }
     }
 
@@ -118,6 +125,31 @@ impl Check<'_> {
             self.problems.error(&at.index(index), "T314", message, hint);
         }
         [Http1, H2, H2c].map(|protocol| written.contains(&protocol))
+    }
+
+    fn upgrades(
+        &mut self,
+        at: &At<'_>,
+        written: Option<&[String]>,
+        profile: Profile,
+    ) -> Option<Vec<String>> {
+        let Some(written) = written else {
+            return (profile == Profile::Edge).then(|| vec!["websocket".to_owned()]);
+        };
+        self.no_entry_twice(at, written, str::to_ascii_lowercase);
+        for (index, name) in written.iter().enumerate() {
+            let plain = name.to_ascii_lowercase();
+            if plain.starts_with("http") || plain.starts_with("h2") {
+                let message = format!("{} would be a way around the rules", quoted(name));
+                let hint = "remove it; `protocols: [h2c]` has the listener speak HTTP/2 itself";
+                self.problems.error(&at.index(index), "T203", message, hint);
+            } else if !is_protocol(name) {
+                let message = format!("{} is no protocol's name", quoted(name));
+                let hint = "write a name as `Upgrade` has it, such as `websocket` or `SPDY/3.1`";
+                self.problems.error(&at.index(index), "T203", message, hint);
+            }
+        }
+        Some(written.iter().map(|p| p.to_ascii_lowercase()).collect())
     }
 
     fn client_address(

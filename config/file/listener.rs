@@ -29,6 +29,9 @@ pub(crate) struct Listener {
     /// listener strips the others; on a sidecar they do not count.
     #[serde(default)]
     pub(crate) trusted_headers: Vec<String>,
+    /// Protocols that a connection may go on with (`Upgrade`), if its version agrees; never HTTP. Default on an edge
+    /// listener `[websocket]`, on a sidecar whatever both sides agree on.
+    pub(crate) upgrades: Option<Vec<String>>,
 }
 
 /// How far the callers of a listener are trusted.

@@ -580,6 +580,21 @@ const BAD: &[(&str, &str, &str)] = &[
         "runtime: { include: [«\"*/a.yaml\"»] }\n",
         "pattern in a folder's name",
     ),
+    (
+        "T203",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", upgrades: [websocket, «h2c»] }]\n",
+        "a way around the rules",
+    ),
+    (
+        "T203",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", upgrades: [«\"a b\"»] }]\n",
+        "is no protocol's name",
+    ),
+    (
+        "T202",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", upgrades: [websocket, «WebSocket»] }]\n",
+        "",
+    ),
     // Warnings.
     (
         "T901",

@@ -87,6 +87,7 @@ listeners:
       h2_streams: 100
     timeouts: { header: 10s, body_idle: 30s, idle: 60s }
     trusted_headers: []
+    upgrades: [WebSocket, SPDY/3.1]
   - name: mesh-in
     address: "[::]:15006"
     profile: sidecar
@@ -243,6 +244,8 @@ fn everything_that_the_file_can_say_arrives() {
     );
     assert_eq!(edge.limits.body_bytes, Some(10 << 20));
     assert_eq!(mesh.limits.connections_per_client, None);
+    assert!(edge.lets_upgrade_to(b"websocket") && edge.lets_upgrade_to(b"spdy/3.1"));
+    assert!(!edge.lets_upgrade_to(b"tls/1.0") && mesh.lets_upgrade_to(b"tls/1.0"));
     assert_eq!(
         mesh.trusted_headers,
         ["x-user-id", "x-tidegate-lane", "x-region"]

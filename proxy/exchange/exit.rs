@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::account::Account;
 use super::attempt::Answered;
 use super::gate::Passed;
-use super::identity::give_identity;
+use super::identity::{give_identity, keep_identity};
 use super::local::is_bodiless;
 use super::passage::{Names, Passage};
 use super::upgrade::{self, Tunnel};
@@ -98,6 +98,7 @@ impl Exit<'_> {
     fn edit(&self, answer: &mut http::HeaderMap) {
         let snapshot = &self.passage.view.snapshot;
         headers::toward_caller(answer);
+        keep_identity(answer, &snapshot.table);
         let edits = &snapshot.routes[self.choice.route].response;
         let names = Names::new(self.passage, self.choice, self.version);
         edits.apply(answer, names.places(self.request_id.as_ref()));

@@ -125,21 +125,19 @@ pub fn toward_version(
     if !(survey.has(Seen::Traceparent) && keeps_trace(&head.headers)) {
         head.headers.insert(TRACEPARENT, traceparent());
     }
+    // How long the body is, the connection says by what it sends.
+    if survey.has(Seen::ContentLength) {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     if onward.http2 {
         if wants_trailers {
             head.headers
                 .insert(header::TE, HeaderValue::from_static("trailers"));
         }
-    } else {
-        // How long the body is, the connection says by what it sends.
-        if survey.has(Seen::ContentLength) {
-            head.headers.remove(header::CONTENT_LENGTH);
-        }
-        if let Some(protocol) = upgrade {
-            head.headers
-                .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            head.headers.insert(header::UPGRADE, protocol);
-        }
+    } else if let Some(protocol) = upgrade {
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(header::UPGRADE, protocol);
     }
 }
 

@@ -24,6 +24,30 @@ pub fn assigned_secure(head: &Parts, passage: &Passage<'_>) -> bool {
     }
 }
 
+/// Nobody but the proxy gives the cookie that it splits by: a version that could would choose its own users.
+pub fn keep_identity(headers: &mut http::HeaderMap, table: &crate::route::Table) {
+    let Some(own) = table.assigned_cookie() else {
+        return;
+    };
+    let is_own = |cookie: &HeaderValue| {
+        let name = cookie.as_bytes().split(|b| *b == b'=').next();
+        name.is_some_and(|name| name.trim_ascii() == own.as_bytes())
+    };
+    if !headers.get_all(header::SET_COOKIE).iter().any(is_own) {
+        return;
+    }
+    let others: Vec<HeaderValue> = headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter(|cookie| !is_own(cookie))
+        .cloned()
+        .collect();
+    headers.remove(header::SET_COOKIE);
+    for cookie in others {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+}
+
 /// Gives the visitor the ID that this very request was split by, for a year.
 pub fn give_identity(
     headers: &mut http::HeaderMap,

@@ -64,6 +64,8 @@ fn closes(reason: Reason) -> bool {
             | Reason::Target
             | Reason::Framing
             | Reason::TransferCoding
+            // What follows a CONNECT is for the other end of a tunnel that there is not (RFC 9931).
+            | Reason::Method
             | Reason::HeaderTooLarge
             | Reason::TargetTooLong
             | Reason::BodyTooLarge

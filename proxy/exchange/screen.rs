@@ -47,11 +47,15 @@ pub fn admit(
     settle_target(head, wanted.profile)?;
     check_framing(head, survey)?;
     check_expectation(head, survey)?;
-    let upgrade = upgrade(head, survey);
-    if wanted.profile == config::Profile::Edge {
-        let believed = is_trusted(from, &wanted.client_address);
-        strip(&mut head.headers, survey, listener, believed);
-    }
+    let upgrade = upgrade(head, survey, wanted);
+    let believed = is_trusted(from, &wanted.client_address);
+    strip(
+        &mut head.headers,
+        survey,
+        listener,
+        wanted.profile,
+        believed,
+    );
     Ok(Admitted { survey, upgrade })
 }
 
@@ -152,8 +156,8 @@ fn is_host(host: &[u8]) -> bool {
         }
 }
 
-/// The connection's own: `https` with TLS, else `http`. The other one too from whoever may have ended an encryption, or
-/// begun one (RFC 9110 §7.4).
+/// The connection's own: `https` with TLS, else `http`. The other one too over HTTP/2, where every request names a scheme,
+/// from whoever may have ended an encryption, or begun one (RFC 9110 §7.4).
 fn check_scheme(
     head: &Parts,
     wanted: &config::Listener,
@@ -170,6 +174,7 @@ fn check_scheme(
         Some(scheme) if *scheme == own => Ok(()),
         Some(scheme)
             if *scheme == other
+                && head.version == Version::HTTP_2
                 && (wanted.profile == config::Profile::Sidecar
                     || is_trusted(from, &wanted.client_address)) =>
         {
@@ -186,11 +191,15 @@ fn settle_target(head: &mut Parts, profile: config::Profile) -> Result<(), Reaso
         return Err(Reason::Target);
     };
     if target.path() == "*" {
-        return if head.method == Method::OPTIONS {
+        return if head.method == Method::OPTIONS && target.query().is_none() {
             Ok(())
         } else {
             Err(Reason::Target)
         };
+    }
+    // No URI has them (RFC 3986 §2); who writes them may mean any encoding.
+    if profile == config::Profile::Edge && !target.as_str().is_ascii() {
+        return Err(Reason::Target);
     }
     let normal =
         config::normalise(target.path(), profile == config::Profile::Sidecar).map_err(|bad| {
@@ -255,8 +264,8 @@ fn check_expectation(head: &Parts, survey: Survey) -> Result<(), Reason> {
 }
 
 /// The protocol asked for, where the request is one that can change protocols: HTTP/1.1, no body, `Connection: upgrade`
-/// (RFC 9110 §7.8). `h2c` never: it would be a way around the rules.
-fn upgrade(head: &Parts, survey: Survey) -> Option<HeaderValue> {
+/// (RFC 9110 §7.8), one protocol that the listener lets through. `h2c` never: it would be a way around the rules.
+fn upgrade(head: &Parts, survey: Survey, wanted: &config::Listener) -> Option<HeaderValue> {
     if !survey.has(Seen::Upgrade)
         || !survey.has(Seen::Connection)
         || head.version != Version::HTTP_11
@@ -273,31 +282,53 @@ fn upgrade(head: &Parts, survey: Survey) -> Option<HeaderValue> {
             .split(|b| *b == b',')
             .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
-    let value = head.headers.get(header::UPGRADE)?;
-    let token = value.as_bytes().trim_ascii();
-    let is_http = token
-        .get(..4)
-        .is_some_and(|t| t.eq_ignore_ascii_case(b"http"));
-    let refused =
-        has_body || is_http || token.eq_ignore_ascii_case(b"h2c") || token.contains(&b',');
-    (asked && !refused && !token.is_empty()).then(|| value.clone())
+    let mut values = head.headers.get_all(header::UPGRADE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let protocol = value.as_bytes().trim_ascii();
+    (asked && !has_body && is_protocol(protocol) && wanted.lets_upgrade_to(protocol))
+        .then(|| value.clone())
 }
 
-/// Removes what outsiders must not decide, in every spelling. `believed` is a proxy in front, whose word counts about who
-/// is behind it.
-fn strip(headers: &mut HeaderMap, survey: Survey, listener: &Listener, believed: bool) {
-    for name in listener.stripped.iter() {
-        headers.remove(name);
+/// One protocol by its name, perhaps with a version (RFC 9110 §7.8), and none that is HTTP.
+fn is_protocol(protocol: &[u8]) -> bool {
+    let is_http = [&b"http"[..], b"h2"].into_iter().any(|http| {
+        protocol
+            .get(..http.len())
+            .is_some_and(|p| p.eq_ignore_ascii_case(http))
+    });
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(b);
+    !is_http && !protocol.is_empty() && protocol.iter().all(is_token)
+}
+
+/// Removes what outsiders must not decide, in every spelling. Names with underscores are gone altogether there: many a
+/// version takes `_` for `-`, and then there are two words where a rule saw one. Nobody frames a message by them.
+/// `believed` is a proxy in front, whose word counts about who is behind it.
+fn strip(
+    headers: &mut HeaderMap,
+    survey: Survey,
+    listener: &Listener,
+    profile: config::Profile,
+    believed: bool,
+) {
+    let is_edge = profile == config::Profile::Edge;
+    if is_edge {
+        for name in listener.stripped.iter() {
+            headers.remove(name);
+        }
     }
-    let hearsay = survey.has(Seen::Forwarded) && !believed;
-    if survey.has(Seen::Reserved) || survey.has(Seen::Underscore) || hearsay {
-        let is_doomed = |name: &str| {
-            listener.is_reserved(name)
-                || (hearsay && is_hearsay(name) && !listener.is_trusted(name))
-        };
+    let hearsay = is_edge && survey.has(Seen::Forwarded) && !believed;
+    if survey.has(Seen::Underscore) || (is_edge && survey.has(Seen::Reserved)) || hearsay {
         let doomed: Vec<HeaderName> = headers
             .keys()
-            .filter(|name| is_doomed(name.as_str()))
+            .filter(|name| match name.as_str() {
+                "transfer_encoding" | "content_length" => true,
+                name => {
+                    (is_edge && listener.is_reserved(name))
+                        || (hearsay && is_hearsay(name) && !listener.is_trusted(name))
+                }
+            })
             .cloned()
             .collect();
         for name in doomed {

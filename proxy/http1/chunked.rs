@@ -143,19 +143,60 @@ fn size(line: &[u8]) -> Result<(u64, usize), BodyError> {
     let text = std::str::from_utf8(&line[..digits]).map_err(|_| BodyError::Malformed)?;
     let size = u64::from_str_radix(text, 16).map_err(|_| BodyError::Malformed)?;
     let rest = &line[digits..];
-    let extension = rest.trim_ascii_start();
-    match extension.first() {
-        None if rest.is_empty() => Ok((size, 0)),
-        // An extension has a name (RFC 9112 §7.1.1); its white space is bad, and harmless.
-        Some(b';')
-            if extension[1..]
-                .trim_ascii_start()
-                .first()
-                .is_some_and(|b| is_token(*b)) =>
-        {
-            Ok((size, rest.len()))
+    if are_extensions(rest) {
+        Ok((size, rest.len()))
+    } else {
+        Err(BodyError::Malformed)
+    }
+}
+
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 §7.1.1): what two readers could end at
+/// different places is none.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some(after) = blanks(rest).strip_prefix(b";") else {
+            return false;
+        };
+        let Some(after) = token(blanks(after)) else {
+            return false;
+        };
+        rest = after;
+        if let Some(value) = blanks(rest).strip_prefix(b"=") {
+            let value = blanks(value);
+            let Some(after) = token(value).or_else(|| quoted(value)) else {
+                return false;
+            };
+            rest = after;
         }
-        _ => Err(BodyError::Malformed),
+    }
+    true
+}
+
+/// What is behind the blanks.
+fn blanks(text: &[u8]) -> &[u8] {
+    &text[text
+        .iter()
+        .take_while(|b| matches!(b, b' ' | b'\t'))
+        .count()..]
+}
+
+/// What is behind a token, if there is one.
+fn token(text: &[u8]) -> Option<&[u8]> {
+    match text.iter().take_while(|b| is_token(**b)).count() {
+        0 => None,
+        length => Some(&text[length..]),
+    }
+}
+
+/// What is behind a quoted string, if there is one. There are no controls in the line but tabs.
+fn quoted(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text.strip_prefix(b"\"")?;
+    loop {
+        match rest {
+            [b'"', after @ ..] => return Some(after),
+            [b'\\', _, after @ ..] | [_, after @ ..] => rest = after,
+            [] => return None,
+        }
     }
 }
 
@@ -170,6 +211,9 @@ fn trailers(buffer: &[u8]) -> Result<Option<(usize, HeaderMap)>, BodyError> {
     }
     let mut lines = [httparse::EMPTY_HEADER; TRAILERS];
     match httparse::parse_headers(buffer, &mut lines) {
+        Ok(httparse::Status::Complete((used, _))) if used > TRAILER_BYTES => {
+            Err(BodyError::Malformed)
+        }
         Ok(httparse::Status::Complete((used, fields))) => {
             if super::head::has_bare_line_feed(&buffer[..used]) {
                 return Err(BodyError::Malformed);

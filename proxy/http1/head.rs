@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version, request, response};
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use super::chunked::Chunked;
 use super::framing::Decoder;
@@ -30,6 +31,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// It waits for a word before it sends its body.
     pub expects_continue: bool,
+    /// It asks to go on as something else: what follows at once may be that already.
+    pub asks_upgrade: bool,
 }
 
 /// An answer's head.
@@ -119,8 +122,7 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     let mut parsed = httparse::Request::new(&mut []);
     let lines = room(&mut stack, &mut heap, bounds.lines);
     let whole = parsed.parse_with_uninit_headers(&head, lines);
-    let whole = whole.map_err(|error| HeadError::from(error).of_request(&head))?;
-    if whole.is_partial() {
+    if whole.map_err(|error| refined(error, &head))?.is_partial() {
         return Err(HeadError::Malformed);
     }
     let method = Method::from_bytes(parsed.method.unwrap_or("").as_bytes());
@@ -130,12 +132,14 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
     if memchr::memchr(b'#', &target).is_some() {
         return Err(HeadError::Malformed);
     }
-    let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed)?;
+    let uri = uri(&method, target)?;
     let version = version(parsed.version);
     let mut said = Said::default();
     let headers = headers(&head, parsed.headers, &mut said)?;
     let body = said.request_body(version)?;
-    let keep_alive = said.keeps_alive(version);
+    // A body without a length, in HTTP/1.0, is none (RFC 9112 §6.3); but its sender may have thought otherwise.
+    let is_unclear = version == Version::HTTP_10 && said.lengths == 0 && carries_body(&method);
+    let keep_alive = said.keeps_alive(version) && !is_unclear;
     let expects_continue = said.expects_continue && version == Version::HTTP_11 && !body.is_done();
     let mut parts = http::Request::new(()).into_parts().0;
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
@@ -144,7 +148,27 @@ pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHe
         body,
         keep_alive,
         expects_continue,
+        asks_upgrade: said.upgrade && said.names_upgrade && version == Version::HTTP_11,
     }))
+}
+
+/// The target. OPTIONS of an absolute one with neither path nor query is about the server (RFC 9112 §3.2.4).
+fn uri(method: &Method, target: Bytes) -> Result<Uri, HeadError> {
+    let is_server = *method == Method::OPTIONS
+        && memmem::find(&target, b"://")
+            .is_some_and(|at| memchr::memchr2(b'/', b'?', &target[at + 3..]).is_none());
+    let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed)?;
+    if !is_server {
+        return Ok(uri);
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).map_err(|_| HeadError::Malformed)
+}
+
+/// Methods whose requests are expected to have a body.
+fn carries_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// Takes an answer's head out of `buffer`; `None` when it is not whole. What was asked decides whether there is a body.
@@ -213,8 +237,13 @@ fn take_head(buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, HeadEr
         None if buffer.len() <= most => Ok(None),
         _ => {
             let seen = &buffer[..buffer.len().min(most)];
-            let target = memchr::memchr(b'\n', seen).is_none();
-            Err(HeadError::TooLarge { target })
+            match memchr::memchr2(b'\n', b' ', seen) {
+                // Not even a method has an end.
+                None => Err(HeadError::Malformed),
+                Some(_) => Err(HeadError::TooLarge {
+                    target: memchr::memchr(b'\n', seen).is_none(),
+                }),
+            }
         }
     }
 }
@@ -230,7 +259,25 @@ fn check_part<T>(part: &[u8], parsed: httparse::Result<usize>) -> Result<Option<
         Ok(_) if has_bare_line_feed(part) => Err(HeadError::Malformed),
         // More lines than there is room for here may still be allowed; the bound on bytes holds.
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(refined(error, part)),
+    }
+}
+
+/// Only where a version of HTTP stands it can be another one: a target with a blank in it is none.
+fn refined(error: httparse::Error, head: &[u8]) -> HeadError {
+    let mut words = head.splitn(3, |b| *b == b' ');
+    let version = match error {
+        httparse::Error::Version if head.starts_with(b"HTTP/") => words.next(),
+        httparse::Error::Version => words.nth(2),
+        error => return error.into(),
+    };
+    let is_version = version
+        .and_then(|v| v.strip_prefix(b"HTTP/"))
+        .is_some_and(|v| v.first().is_some_and(u8::is_ascii_digit));
+    if is_version {
+        HeadError::Version
+    } else {
+        HeadError::Malformed
     }
 }
 
@@ -331,6 +378,10 @@ struct Said {
     lengths: usize,
     codings: usize,
     chunked: bool,
+    /// Not `chunked` once, but of known codings or of none: no list of codings at all.
+    misspelt: bool,
+    upgrade: bool,
+    names_upgrade: bool,
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
@@ -350,11 +401,14 @@ impl Said {
             header::TRANSFER_ENCODING => {
                 self.codings += 1;
                 self.chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                self.misspelt = !self.chunked && value.split(|b| *b == b',').all(is_trivial);
             }
+            header::UPGRADE => self.upgrade = true,
             header::CONNECTION => {
                 for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                    self.names_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
             }
             header::EXPECT => {
@@ -373,7 +427,7 @@ impl Said {
             (1, None) if self.chunked && version == Version::HTTP_11 => {
                 Ok(Decoder::Chunked(Chunked::default()))
             }
-            (1, None) if !self.chunked => Err(HeadError::Coding),
+            (1, None) if !self.chunked && !self.misspelt => Err(HeadError::Coding),
             _ => Err(HeadError::Framing),
         }
     }
@@ -403,6 +457,14 @@ impl Said {
     fn keeps_alive(&self, version: Version) -> bool {
         !self.close && (version == Version::HTTP_11 || self.keep_alive)
     }
+}
+
+/// A coding that may not be named beside another one, or none.
+fn is_trivial(coding: &[u8]) -> bool {
+    let coding = coding.trim_ascii();
+    coding.is_empty()
+        || coding.eq_ignore_ascii_case(b"chunked")
+        || coding.eq_ignore_ascii_case(b"identity")
 }
 
 /// `1*DIGIT` that fits (RFC 9110 §8.6).
@@ -441,6 +503,8 @@ mod tests {
             assert_eq!(read(&format!("{field}{end}")).map(drop), too_large(false));
             assert_eq!(read(&format!("{target}{end}")).map(drop), too_large(true));
         }
+        let endless = "G".repeat(2 * BOUNDS.bytes);
+        assert_eq!(read(&endless).map(drop), Err(HeadError::Malformed));
         let lines = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
         assert_eq!(read(&lines).map(drop), too_large(false));
         let field = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(1000));
@@ -525,9 +589,11 @@ mod tests {
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
                 Framing,
             ),
-            ("Transfer-Encoding: chunked, chunked", Coding),
+            ("Transfer-Encoding: chunked, chunked", Framing),
+            ("Transfer-Encoding: identity, chunked", Framing),
+            ("Transfer-Encoding:", Framing),
             ("Transfer-Encoding: gzip, chunked", Coding),
-            ("Transfer-Encoding: identity", Coding),
+            ("Transfer-Encoding: identity", Framing),
             ("Transfer-Encoding: \x0bchunked", Malformed),
             ("Transfer-Encoding : chunked", Malformed),
             ("A: b\n", Malformed),

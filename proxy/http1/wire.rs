@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +21,10 @@ use crate::transport::socket::Socket;
 
 /// What a caller may send ahead of the answer to what it sent before.
 const AHEAD: usize = 64 * 1024;
+
+/// Chunks smaller than this are gathered up to it: a version of HTTP/2 takes thousands of tiny frames for an attack, and
+/// ends the connection, which is not this caller's alone.
+const GATHERED: usize = 4 * 1024;
 
 /// What the socket of a connection has seen, for whoever watches over its time.
 #[derive(Debug, Default)]
@@ -62,6 +66,8 @@ struct Inner {
     expects_continue: bool,
     /// The answer has begun: nothing else may be written, and only whoever writes the answer may write.
     answering: bool,
+    /// The connection's end will be the answer's: until the answer is whole, only a reset tells that it is not.
+    ends_answer: bool,
     /// Counts requests. A body that outlives its exchange, in the hands of a task of HTTP/2, must read nothing more: what
     /// comes is not its own.
     turn: u64,
@@ -92,6 +98,7 @@ impl Wire {
             body: Decoder::Done,
             expects_continue: false,
             answering: false,
+            ends_answer: false,
             turn: 0,
             body_reader: None,
             watcher: None,
@@ -182,6 +189,12 @@ impl Wire {
     /// The answer begins.
     pub fn begin_answer(&self) {
         self.inner.borrow_mut().answering = true;
+    }
+
+    /// Whether the connection's end is going to be the end of an answer that is not whole yet. Should it end before it is,
+    /// it ends with a reset.
+    pub fn ends_answer(&self, ends: bool) {
+        self.inner.borrow_mut().ends_answer = ends;
     }
 
     /// The exchange is over: what is left of the request's body is nobody's but the connection's. A body that somebody
@@ -321,6 +334,14 @@ impl Wire {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.ends_answer {
+            self.socket.reset_at_end();
+        }
+    }
+}
+
 impl Inner {
     fn poll_body(&mut self, signs: &Signs, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
         loop {
@@ -372,6 +393,8 @@ pub struct WireBody {
     wire: Rc<Wire>,
     turn: u64,
     known: Option<u64>,
+    /// What came behind the data that went first.
+    held: Option<Result<Piece, BodyError>>,
     done: bool,
 }
 
@@ -386,7 +409,50 @@ impl WireBody {
             wire,
             turn,
             known,
+            held: None,
             done,
+        }
+    }
+
+    /// The next piece; small chunks that are here already are one.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(held);
+        }
+        let first = match ready!(self.wire.poll_body(cx)) {
+            Ok(Piece::Data(data)) if self.known.is_none() && data.len() < GATHERED => data,
+            other => return Poll::Ready(other),
+        };
+        let mut more = BytesMut::new();
+        while first.len().max(more.len()) < GATHERED {
+            match self.wire.poll_body(cx) {
+                Poll::Ready(Ok(Piece::Data(data))) if more.is_empty() => {
+                    more.reserve(GATHERED);
+                    more.extend_from_slice(&first);
+                    more.extend_from_slice(&data);
+                }
+                Poll::Ready(Ok(Piece::Data(data))) => more.extend_from_slice(&data),
+                Poll::Ready(behind) => {
+                    self.held = Some(behind);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let data = if more.is_empty() {
+            first
+        } else {
+            more.freeze()
+        };
+        Poll::Ready(Ok(Piece::Data(data)))
+    }
+
+    /// Whether nothing follows this piece.
+    fn ends_with(&self, piece: &Result<Piece, BodyError>) -> bool {
+        match (&self.held, piece) {
+            (_, Err(_) | Ok(Piece::Trailers(_) | Piece::End | Piece::More)) => true,
+            (Some(held), _) => matches!(held, Ok(Piece::End)),
+            (None, _) => self.wire.is_body_done(),
         }
     }
 }
@@ -406,8 +472,8 @@ impl Body for WireBody {
             self.done = true;
             return Poll::Ready(Some(Err(BodyError::Broken)));
         }
-        let piece = ready!(self.wire.poll_body(cx));
-        self.done = !matches!(piece, Ok(Piece::Data(_))) || self.wire.is_body_done();
+        let piece = ready!(self.poll_piece(cx));
+        self.done = self.ends_with(&piece);
         Poll::Ready(match piece {
             Ok(Piece::Data(data)) => {
                 self.known = self.known.map(|known| known - data.len() as u64);

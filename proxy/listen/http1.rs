@@ -104,7 +104,7 @@ async fn requests(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>) {
 
 /// One request and its answer.
 async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: RequestHead) -> Next {
-    let keep_alive = head.keep_alive;
+    let (keep_alive, asks_upgrade) = (head.keep_alive, head.asks_upgrade);
     let asked = Asked {
         is_head: head.parts.method == Method::HEAD,
         version: head.parts.version,
@@ -127,8 +127,11 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
         .is_some_and(|c| c == "close");
     // A caller that was never told to go on will not send its body: where its next request begins is unknown.
     let in_step = wire.is_body_done() || !wire.awaits_continue();
+    // Nor is it known what somebody means who went on with another protocol before it was agreed to (RFC 9931).
+    let is_early = asks_upgrade && !wire.is_idle();
     let stays = keep_alive
         && in_step
+        && !is_early
         && !wants_close
         && !connection.pulse.is_leaving()
         && !connection.leaving.get();
@@ -186,6 +189,7 @@ async fn answer(
     }
     parts.headers.remove(header::CONNECTION);
     let (framing, stays) = framing(&parts, &body, asked, stays);
+    wire.ends_answer(framing == Framing::UntilClose);
     wire.put(|out| {
         out.wake();
         let head = AnswerHead {
@@ -197,7 +201,11 @@ async fn answer(
         encode::answer(out.buffer(), head);
     });
     recycle(parts.headers);
-    (send_body(wire, body, framing).await, stays)
+    let sent = send_body(wire, body, framing).await;
+    if sent.is_ok() {
+        wire.ends_answer(false);
+    }
+    (sent, stays)
 }
 
 fn framing(
@@ -259,8 +267,7 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
                     Err(frame) => trailers = frame.into_trailers().ok(),
                 },
                 // What the caller has is not whole, and must not look so: the connection breaks behind what there is of
-                // the answer. Where the connection's end is the answer's, there must be nothing of it.
-                Some(Err(_)) if framing == Framing::UntilClose => return Poll::Ready(Err(gone())),
+                // the answer. Where the connection's end is the answer's, it ends with a reset.
                 Some(Err(_)) => is_broken = true,
                 None => return Poll::Ready(Ok(())),
             }

@@ -493,6 +493,7 @@ mod tests {
                 idle: second,
             },
             trusted_headers: Vec::new(),
+            upgrades: None,
         };
         let service = config::Service {
             name: "s".into(),

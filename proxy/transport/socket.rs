@@ -103,6 +103,18 @@ impl Socket {
         self.poll_readable(&mut nobody).is_pending() || self.is_empty()
     }
 
+    /// Has the connection end with a reset when this is dropped: an end in order would say that all was sent.
+    pub fn reset_at_end(&self) {
+        let stream = match self {
+            Self::Tcp(s) => s,
+            Self::Tls(s) => s.tcp(),
+            // There, no end is a reset.
+            Self::Unix(_) => return,
+        };
+        // Where it cannot be set the connection is gone already.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// Whether nothing is unread at this moment: no bytes, no end, no error. Asks the system.
     pub fn is_empty(&mut self) -> bool {
         let socket = match self {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 
 use super::hearsay::is_hearsay;
@@ -126,34 +126,77 @@ impl Patience {
     }
 }
 
-/// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1).
-const NEVER_TRAILERS: [HeaderName; 20] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-    header::FORWARDED,
-    header::PROXY_AUTHORIZATION,
-    header::EXPECT,
-    header::MAX_FORWARDS,
-    header::CONTENT_RANGE,
-    header::SET_COOKIE,
-    header::LOCATION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+/// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1): they frame, route, identify,
+/// ask under a condition, or say how the content is to be read. `grpc-*` and checksums are none of these.
+const NEVER_TRAILERS: [&str; 52] = [
+    "accept",
+    "age",
+    "allow",
+    "authentication-info",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "priority",
+    "proxy",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "referer",
+    "retry-after",
+    "set-cookie",
+    "strict-transport-security",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "x-real-ip",
+    "x-request-id",
 ];
 
 /// Removes what no trailer may say.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    for name in &NEVER_TRAILERS {
-        trailers.remove(name);
+    remove_each(trailers, |name| NEVER_TRAILERS.binary_search(&name).is_ok());
+}
+
+/// Removes the fields whose names are so.
+fn remove_each(fields: &mut HeaderMap, is_doomed: impl Fn(&str) -> bool) {
+    let doomed: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| is_doomed(name.as_str()))
+        .cloned()
+        .collect();
+    for name in doomed {
+        fields.remove(name);
     }
 }
 
@@ -257,19 +300,15 @@ impl Outbound {
 }
 
 impl Upload {
-    /// What may not stand in a head may not stand behind a body.
+    /// What may not stand in a head may not stand behind a body, under no name that some read as another.
     fn strip(&self, trailers: &mut HeaderMap) {
         strip_trailers(trailers);
-        let own = |name: &HeaderName| {
-            let plain = name.as_str().replace('_', "-");
-            plain.starts_with("x-tidegate-")
-                || is_hearsay(&plain)
-                || self.stripped.iter().any(|s| s.as_str() == plain)
-        };
-        let doomed: Vec<HeaderName> = trailers.keys().filter(|n| own(n)).cloned().collect();
-        for name in doomed {
-            trailers.remove(name);
-        }
+        remove_each(trailers, |name| {
+            name.contains('_')
+                || name.starts_with("x-tidegate-")
+                || is_hearsay(name)
+                || self.stripped.iter().any(|s| s.as_str() == name)
+        });
     }
 
     fn end(&self, state: UploadState) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {

@@ -357,6 +357,15 @@ impl Backend {
             .collect()
     }
 
+    /// Keeps none of the last requests.
+    pub fn forget_recent(&self) {
+        self.state
+            .recent
+            .lock()
+            .expect("no test panicked here")
+            .clear();
+    }
+
     /// Answers everything with this status from now on; 0 ends it.
     pub fn force(&self, status: u16) {
         self.state.forced.store(status, SeqCst);

@@ -51,6 +51,8 @@ pub struct Complete {
     /// With the line before and a CRLF behind each line.
     pub head: String,
     pub body: String,
+    /// The trailer lines, each with its CRLF.
+    pub trailers: String,
 }
 
 impl Origin {
@@ -160,11 +162,12 @@ fn serve(reader: &mut Reader<TcpStream>, stage: &Stage) -> io::Result<()> {
         if framing.expect {
             reader.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let body = read_body(reader, stage, &framing)?;
+        let (body, trailers) = read_body(reader, stage, &framing)?;
         let mut request = Complete {
             line: framing.line.clone(),
             head: latin1(&head),
             body,
+            trailers,
         };
         request.head += "\r\n";
         let (reply, close, in_pieces) = {
@@ -330,12 +333,12 @@ fn read_body(
     reader: &mut Reader<TcpStream>,
     stage: &Stage,
     framing: &Framing,
-) -> io::Result<String> {
+) -> io::Result<(String, String)> {
     if !framing.chunked {
         let body = take(reader, stage, framing.length.unwrap_or(0))?;
-        return Ok(latin1(&body));
+        return Ok((latin1(&body), String::new()));
     }
-    let mut body = Vec::new();
+    let (mut body, mut trailers) = (Vec::new(), String::new());
     loop {
         let line = until(reader, stage, b"\n")?;
         let Some(size) = chunk_size(&line) else {
@@ -355,9 +358,10 @@ fn read_body(
     loop {
         let line = until(reader, stage, b"\n")?;
         if line == b"\r" {
-            return Ok(latin1(&body));
+            return Ok((latin1(&body), trailers));
         }
         let text = latin1(&line);
+        trailers += &format!("{text}\n");
         if !text.ends_with('\r')
             || text.contains('\0')
             || !text.split_once(':').is_some_and(|(n, _)| is_name(n))

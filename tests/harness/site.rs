@@ -86,6 +86,14 @@ impl Site {
         self
     }
 
+    /// Adds to a section that is a list in block style.
+    pub fn adding(mut self, key: &str, text: &str) -> Self {
+        for (_, old) in self.sections.iter_mut().filter(|(k, _)| k == key) {
+            old.push_str(text);
+        }
+        self
+    }
+
     /// Leaves a section out.
     pub fn without(mut self, key: &str) -> Self {
         self.sections.retain(|(k, _)| k != key);

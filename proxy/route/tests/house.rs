@@ -73,6 +73,7 @@ fn listener(name: &str, profile: Profile, trusted: &[&str]) -> Listener {
             idle: Duration::from_secs(60),
         },
         trusted_headers: trusted.iter().map(ToString::to_string).collect(),
+        upgrades: None,
     }
 }
 
