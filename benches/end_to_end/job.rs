@@ -4,7 +4,7 @@
 //! `X-Forwarded-For`, write no access log, use one thread.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Ours.
 pub(crate) fn tidegate_yaml(
@@ -36,6 +36,61 @@ routes:
         split: {{ by: user, weights: {{ v2: 10%, v1: 90% }} }}
 "#
     )
+}
+
+/// A certificate of our own, for contenders that speak TLS.
+pub(crate) struct Certificate {
+    /// PEM.
+    pub(crate) cert: PathBuf,
+    /// PEM.
+    pub(crate) key: PathBuf,
+}
+
+/// Ours under attack: no more is written than anybody would who faces strangers; the bounds are the defaults.
+pub(crate) fn besieged_tidegate_yaml(
+    address: SocketAddr,
+    admin: SocketAddr,
+    origins: [SocketAddr; 2],
+    tls: Option<(SocketAddr, &Certificate)>,
+) -> String {
+    let yaml = tidegate_yaml(address, admin, origins);
+    let Some((address, Certificate { cert, key })) = tls else {
+        return yaml;
+    };
+    let (cert, key) = (cert.display(), key.display());
+    let listener = format!(
+        r#"listeners:
+  - name: encrypted
+    address: {address}
+    tls: {{ certificates: [{{ cert: "{cert}", key: "{key}" }}] }}
+"#
+    );
+    yaml.replacen("listeners:\n", &listener, 1)
+}
+
+/// nginx under attack: the bounds that are Tidegate's defaults, as far as it knows them, and files enough.
+pub(crate) fn besieged_nginx_conf(
+    address: SocketAddr,
+    h2c: SocketAddr,
+    origins: [SocketAddr; 2],
+    folder: &Path,
+    tls: Option<(SocketAddr, &Certificate)>,
+) -> String {
+    const BOUNDS: &str = "client_header_timeout 10s; client_body_timeout 30s; send_timeout 30s;
+  large_client_header_buffers 4 8k; http2_max_concurrent_streams 100; client_max_body_size 0;
+  reset_timedout_connection on;";
+    let mut listens = format!("listen {address} backlog=4096;");
+    if let Some((address, Certificate { cert, key })) = tls {
+        let (cert, key) = (cert.display(), key.display());
+        listens.push_str(&format!(
+            " listen {address} ssl http2 backlog=4096; ssl_certificate {cert}; ssl_certificate_key {key};"
+        ));
+    }
+    nginx_conf(address, h2c, origins, folder)
+        .replacen("worker_connections 8192", "worker_connections 19000", 1)
+        .replacen("keepalive_timeout 300s", "keepalive_timeout 60s", 1)
+        .replacen("access_log off;", &format!("access_log off; {BOUNDS}"), 1)
+        .replacen(&format!("listen {address} backlog=4096;"), &listens, 1)
 }
 
 /// nginx: `split_clients` hashes the user, two upstreams keep connections.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::install::{self, bounded, last_words};
-use crate::job;
+use crate::job::{self, Certificate};
 use crate::load::INTERRUPTED;
 use crate::measure::{Cores, pin};
 
@@ -38,6 +38,13 @@ pub(crate) struct Ready {
     pub(crate) contender: Contender,
     pub(crate) program: PathBuf,
     pub(crate) version: String,
+}
+
+/// What a contender is told, and where it is to listen: for HTTP/1.1, HTTP/2 by prior knowledge, and its admin API.
+struct Told {
+    file: PathBuf,
+    text: String,
+    ports: [SocketAddr; 3],
 }
 
 /// A running contender. Dropping it ends it.
@@ -111,9 +118,7 @@ impl Ready {
         cores: Cores,
         wrapper: &[String],
     ) -> Result<Running, String> {
-        let name = self.contender.name();
-        let folder = folder.join(name);
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let folder = self.folder(folder)?;
         let [address, h2c, admin] = [free_port()?, free_port()?, free_port()?];
         let (file, text) = match self.contender {
             Contender::Tidegate => ("tidegate.yaml", job::tidegate_yaml(address, admin, origins)),
@@ -124,12 +129,68 @@ impl Ready {
             Contender::Haproxy => ("haproxy.cfg", job::haproxy_cfg(address, h2c, origins)),
             Contender::Envoy => ("envoy.json", job::envoy_json(address, origins)),
         };
-        let file = folder.join(file);
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        let told = Told {
+            file: folder.join(file),
+            text,
+            ports: [address, h2c, admin],
+        };
+        self.launch(&folder, cores, wrapper, told)
+    }
 
+    /// Starts it for `--attack`: the same job, told also what it is to bear, and TLS on a port of its own where there is
+    /// a certificate.
+    pub(crate) fn start_for_siege(
+        &self,
+        folder: &Path,
+        origins: [SocketAddr; 2],
+        cores: Cores,
+        certificate: Option<&Certificate>,
+    ) -> Result<(Running, SocketAddr), String> {
+        let folder = self.folder(folder)?;
+        let [address, h2c, admin, encrypted] =
+            [free_port()?, free_port()?, free_port()?, free_port()?];
+        let tls = certificate.map(|certificate| (encrypted, certificate));
+        let (file, text) = match self.contender {
+            Contender::Tidegate => (
+                "tidegate.yaml",
+                job::besieged_tidegate_yaml(address, admin, origins, tls),
+            ),
+            Contender::Nginx => (
+                "nginx.conf",
+                job::besieged_nginx_conf(address, h2c, origins, &folder, tls),
+            ),
+            Contender::Haproxy | Contender::Envoy => {
+                return Err("only Tidegate and nginx are told what to bear".into());
+            }
+        };
+        let told = Told {
+            file: folder.join(file),
+            text,
+            ports: [address, h2c, admin],
+        };
+        Ok((self.launch(&folder, cores, &[], told)?, encrypted))
+    }
+
+    fn folder(&self, folder: &Path) -> Result<PathBuf, String> {
+        let folder = folder.join(self.contender.name());
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(folder)
+    }
+
+    fn launch(
+        &self,
+        folder: &Path,
+        cores: Cores,
+        wrapper: &[String],
+        told: Told,
+    ) -> Result<Running, String> {
+        let name = self.contender.name();
+        let Told { file, text, ports } = told;
+        let [address, h2c, admin] = ports;
+        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut arguments: Vec<String> = wrapper.to_vec();
         arguments.push(self.program.display().to_string());
-        arguments.extend(self.arguments(&file, &folder));
+        arguments.extend(self.arguments(&file, folder));
         let log = folder.join("log");
         let output = || {
             File::options()
@@ -142,7 +203,7 @@ impl Ready {
         pin(cores.proxy)?;
         let child = Command::new(&arguments[0])
             .args(&arguments[1..])
-            .current_dir(&folder)
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(output()?)
             .stderr(output()?)

@@ -1,0 +1,131 @@
+//! Under attack: what honest callers keep while others do their worst, beside what they keep with nginx.
+//!
+//! `kinds` is which attacks there are, of `frames` that nobody honest sends; `attacker` is the process that makes them,
+//! under `quota`; `newcomers` come while it lasts; `siege` runs one attack against one contender; `verdict` judges.
+
+pub(crate) mod attacker;
+mod frames;
+pub(crate) mod kinds;
+mod newcomers;
+mod quota;
+mod siege;
+mod verdict;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::job::Certificate;
+use crate::load::{Bench, INTERRUPTED};
+use crate::measure::{Cores, Priority, pin};
+use crate::peers::Ready;
+
+use kinds::{Attack, Speaks};
+use quota::Quota;
+use siege::Siege;
+pub(crate) use verdict::Verdict;
+
+/// The attacker's share of a core.
+const SHARE: f64 = 0.2;
+/// The host's name, in the certificate and in requests.
+const NAME: &str = "attacked.test";
+
+/// Runs these attacks against Tidegate and against nginx, in turn.
+pub(crate) fn measure(
+    bench: &mut Bench,
+    tidegate: &Ready,
+    nginx: &Result<Ready, String>,
+    folder: &Path,
+    cores: Cores,
+    attacks: &[Attack],
+) -> Result<Vec<Verdict>, String> {
+    let quota = Quota::take();
+    eprintln!(
+        "the attacker has {:.0} % of the load's core, by {}",
+        SHARE * 100.0,
+        if quota.is_some() {
+            "a quota of the system (cgroup)"
+        } else {
+            "its own restraint (no control group could be made) and nice 19"
+        }
+    );
+    if let Err(why) = nginx {
+        eprintln!("skipped: nginx: {why}: only the fixed bounds are held");
+    }
+    let _priority = Priority::raise();
+    pin(cores.load)?;
+    let tls = Tls::make(folder)?;
+    let mut verdicts = Vec::new();
+    for attack in attacks {
+        let tls = Some(&tls).filter(|_| attack.speaks == Speaks::Tls);
+        let mut stand = |ready: &Ready| {
+            eprintln!("{}: {} …", attack.name, ready.contender.name());
+            let mut siege = Siege::lay(bench, ready, folder, cores, tls)?;
+            siege.stand(bench, attack, quota.as_ref(), tls)
+        };
+        let ours = stand(tidegate);
+        let theirs = match (nginx, &ours) {
+            (Ok(nginx), Ok(_)) => Some(stand(nginx)?),
+            _ => None,
+        };
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err("interrupted".into());
+        }
+        let verdict = Verdict::of(*attack, ours, theirs);
+        eprintln!("{verdict}");
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
+
+/// A certificate, and callers who trust it.
+struct Tls {
+    files: Certificate,
+    client: Arc<ClientConfig>,
+}
+
+impl Tls {
+    fn make(folder: &Path) -> Result<Self, String> {
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()])
+            .map_err(|error| format!("a certificate: {error}"))?;
+        let files = Certificate {
+            cert: folder.join("cert.pem"),
+            key: folder.join("key.pem"),
+        };
+        write(&files.cert, made.cert.pem())?;
+        write(&files.key, made.signing_key.serialize_pem())?;
+        let only_us = Permissions::from_mode(0o600);
+        fs::set_permissions(&files.key, only_us)
+            .map_err(|error| format!("{}: {error}", files.key.display()))?;
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(made.cert.der().clone())
+            .map_err(|error| format!("the certificate: {error}"))?;
+        let client = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            files,
+            client: Arc::new(client),
+        })
+    }
+}
+
+fn write(file: &Path, text: String) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Bytes that a connection of this kind may make Tidegate hold, as its documentation states.
+const fn stated_bytes(speaks: Speaks) -> u64 {
+    match speaks {
+        Speaks::Http1 => 256 << 10,
+        Speaks::Http2 => 8 << 20,
+        Speaks::Tls => 320 << 10,
+    }
+}
+/// What the process may hold beside its connections.
+const STATED_FLOOR: u64 = 64 << 20;
