@@ -34,7 +34,7 @@ const BATCH: usize = 32 * 1024;
 pub(crate) struct Done {
     /// Connections that were made.
     pub(crate) opened: u64,
-    /// Of them, those that the proxy closed.
+    /// Of them, those that the proxy closed; of handshakes, those that were left at their half.
     pub(crate) closed: u64,
     /// Connections that could not be made.
     pub(crate) failed: u64,
@@ -269,8 +269,8 @@ fn client_hello() -> Vec<u8> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = super::NAME.try_into().expect("the name is one");
-    let mut connection = rustls::ClientConnection::new(Arc::new(settings), name)
-        .expect("no key is needed");
+    let mut connection =
+        rustls::ClientConnection::new(Arc::new(settings), name).expect("no key is needed");
     let mut hello = Vec::new();
     connection
         .write_tls(&mut hello)

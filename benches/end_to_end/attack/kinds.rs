@@ -21,6 +21,13 @@ pub(crate) struct Attack {
     pub(super) way: Way,
 }
 
+impl Attack {
+    /// Whether it lives by how many connections it holds.
+    pub(super) fn holds(&self) -> bool {
+        matches!(self.way, Way::Drip { .. })
+    }
+}
+
 /// The protocol of an attack's connections: where they go, and what one may cost in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {

@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::job::Certificate;
 use crate::load::{Bench, INTERRUPTED};
-use crate::measure::{Cores, Priority, pin};
+use crate::measure::{Cores, pin};
 use crate::peers::Ready;
 
 use kinds::{Attack, Speaks};
@@ -33,6 +33,18 @@ pub(crate) use verdict::Verdict;
 const SHARE: f64 = 0.2;
 /// The host's name, in the certificate and in requests.
 const NAME: &str = "attacked.test";
+
+/// What Tidegate may hold beside its connections.
+const STATED_FLOOR: u64 = 64 << 20;
+
+/// Bytes that a connection of this kind may make Tidegate hold: the bound that its documentation states.
+const fn stated_bytes(speaks: Speaks) -> u64 {
+    match speaks {
+        Speaks::Http1 => 256 << 10,
+        Speaks::Http2 => 8 << 20,
+        Speaks::Tls => 320 << 10,
+    }
+}
 
 /// Runs these attacks against Tidegate and against nginx, in turn.
 pub(crate) fn measure(
@@ -56,7 +68,8 @@ pub(crate) fn measure(
     if let Err(why) = nginx {
         eprintln!("skipped: nginx: {why}: only the fixed bounds are held");
     }
-    let _priority = Priority::raise();
+    // No raised priority here: both contenders are measured in the same run, and this one is long enough to be in the
+    // way of whatever else the machine does.
     pin(cores.load)?;
     let tls = Tls::make(folder)?;
     let mut verdicts = Vec::new();
@@ -118,14 +131,3 @@ impl Tls {
 fn write(file: &Path, text: String) -> Result<(), String> {
     fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }
-
-/// Bytes that a connection of this kind may make Tidegate hold, as its documentation states.
-const fn stated_bytes(speaks: Speaks) -> u64 {
-    match speaks {
-        Speaks::Http1 => 256 << 10,
-        Speaks::Http2 => 8 << 20,
-        Speaks::Tls => 320 << 10,
-    }
-}
-/// What the process may hold beside its connections.
-const STATED_FLOOR: u64 = 64 << 20;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use serde::Serialize;
 
 /// Between two of them.
 const EVERY: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ impl Newcomers {
                         let took = from.elapsed().as_secs_f64() * 1e3;
                         welcome.slowest_ms = welcome.slowest_ms.max(took);
                     }
-                    Err(error) => *welcome.failures.entry(error.to_string()).or_default() += 1,
+                    Err(error) => *welcome.failures.entry(told(&error)).or_default() += 1,
                 }
                 std::thread::sleep(EVERY.saturating_sub(from.elapsed()));
             }
@@ -61,6 +61,15 @@ impl Newcomers {
     pub(super) fn end(self) -> Welcome {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_default()
+    }
+}
+
+fn told(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("no answer within {PATIENCE:?}")
+        }
+        _ => error.to_string(),
     }
 }
 

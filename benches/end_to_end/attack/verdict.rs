@@ -52,7 +52,7 @@ impl Outcome {
     fn judged(&self, attack: &Attack, theirs: Option<&Self>) -> Vec<String> {
         let ours = self;
         let mut against = Vec::new();
-        let mut share = |what: &str, of: fn(&Outcome) -> f64| {
+        let mut share = |what: &str, of: fn(&Self) -> f64| {
             let theirs = theirs.map(of);
             let least = theirs.map_or(KEPT, |theirs| KEPT.min(theirs - NOISE));
             if of(ours) < least {
@@ -64,12 +64,12 @@ impl Outcome {
                 ));
             }
         };
-        share("throughput kept with each connection busy", Outcome::kept);
+        share("throughput kept with each connection busy", Self::kept);
         share(
             "answered, or refused with a counted reason, by the clock",
-            Outcome::accounted,
+            Self::accounted,
         );
-        share("newcomers served", Outcome::welcomed);
+        share("newcomers served", Self::welcomed);
         let held = ours.attack.most_open * stated_bytes(attack.speaks);
         let bound = ours.memory_before + STATED_FLOOR + held;
         if ours.memory_peak > bound {
@@ -86,7 +86,14 @@ impl Outcome {
             }
             Some(_) => {}
         }
-        if ours.attack.opened == 0 {
+        let wanted = attack.connections as u64;
+        let turned_away = ours.attack.failed > 0 || !ours.refusals.is_empty();
+        if attack.holds() && ours.attack.most_open < wanted * 9 / 10 && !turned_away {
+            against.push(format!(
+                "the attacker had {} connections of {wanted}: nothing is shown",
+                ours.attack.most_open
+            ));
+        } else if ours.attack.opened == 0 {
             against.push("the attacker made no connection: nothing is shown".into());
         }
         against
