@@ -137,6 +137,7 @@ fn bench(
                 query: Some("sort=price&page=3"),
                 headers: &headers,
                 client: [203, 0, 113, 7].into(),
+                certificate: None,
             };
             let mut chance = || 1;
             group.bench_function(BenchmarkId::new(name, count), |b| {
@@ -257,6 +258,8 @@ fn config(routes: Vec<Route>) -> Config {
             profile: Profile::Edge,
             http1: true,
             h2c: true,
+            h2: false,
+            tls: None,
             client_address: ClientAddress::default(),
             limits: Limits {
                 connections: 20_000,
@@ -268,6 +271,7 @@ fn config(routes: Vec<Route>) -> Config {
                 h2_streams: 100,
             },
             timeouts: ListenerTimeouts {
+                handshake: Duration::from_secs(5),
                 header: seconds(10),
                 body_idle: seconds(30),
                 idle: seconds(60),
@@ -340,6 +344,7 @@ fn regions(criterion: &mut Criterion) {
         query: None,
         headers: &headers,
         client: [62, 100, 3, 4].into(),
+        certificate: None,
     };
     let mut chance = || 1;
     criterion.bench_function("route/region_from_database", |b| {

@@ -4,12 +4,14 @@
 //! a single error keeps the whole from being used. So no check has to ask what another one found.
 
 mod access;
+mod certificate;
 mod edits;
 mod gate;
 mod guard;
 mod guarded;
 mod host;
 mod listener;
+mod listener_tls;
 mod metric;
 mod names;
 mod order;
@@ -19,6 +21,7 @@ mod releases;
 mod route;
 mod rule;
 mod service;
+mod tls;
 mod unreached;
 mod value;
 mod when;
@@ -51,6 +54,8 @@ pub(crate) struct Check<'c> {
     /// Whether the file says who the user is, and where regions come from.
     has_identity: bool,
     has_geo: bool,
+    /// Whether a listener asks callers for certificates.
+    asks_for_certificates: bool,
 }
 
 /// Checks the main file and what it includes as one.
@@ -67,6 +72,9 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
         rollouts: Vec::new(),
         has_identity: parts.iter().any(|part| part.file.identity.is_some()),
         has_geo: parts.iter().any(|part| part.file.geo.is_some()),
+        asks_for_certificates: parts
+            .iter()
+            .any(|part| certificate::are_asked_for(&part.file)),
     };
     let runtime = check.runtime();
     let listeners = check.listeners();

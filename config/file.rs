@@ -13,6 +13,7 @@ mod plan;
 mod route;
 mod schema;
 mod service;
+mod tls;
 
 pub(crate) use guard::{Bound, CompareOrNot, ErrorRate, Guard, Latency, Metric, Prometheus};
 pub(crate) use leaf::{
@@ -27,12 +28,16 @@ pub(crate) use plan::{
     Allow, Cohort, Day, Deny, Fallback, Gate, Hold, OnRegression, Rollout, Stage, Windows,
 };
 pub(crate) use route::{
-    HeaderEdits, Match, PathMatch, Redirect, Region, Respond, Retry, Rewrite, Route, RouteTimeouts,
-    Rule, Scheme, Split, TextMatch, UserMatch, When,
+    CertificateMatch, CertificatePart, HeaderEdits, Match, PathMatch, Redirect, Region, Respond,
+    Retry, Rewrite, Route, RouteTimeouts, Rule, Scheme, Split, TextMatch, UserMatch, ValueMatch,
+    When,
 };
 pub(crate) use schema::schema;
 pub(crate) use service::{
     ActiveHealth, Balance, Health, PassiveHealth, Pool, Protocol, Service, Version,
+};
+pub(crate) use tls::{
+    ClientAuth, ClientAuthMode, ListenerTls, ServerCertificate, ServiceTls, TlsVersion,
 };
 
 use schemars::JsonSchema;
@@ -42,9 +47,6 @@ use serde::Deserialize;
 /// apart from mistakes, because whoever writes one did not mistype it.
 pub(crate) const LATER: &[(&str, &[&str])] = &[
     ("Tidegate", &["tracing", "alerts"]),
-    ("Listener", &["tls"]),
-    ("ListenerTimeouts", &["handshake"]),
-    ("ListenerProtocol", &["h2"]),
     ("UserSource", &["jwt"]),
     ("Version", &["dns", "endpoints_file"]),
     ("Service", &["tls"]),
@@ -221,6 +223,9 @@ pub(crate) struct UserSource {
     pub(crate) assign_cookie: Option<String>,
     /// `true`: the client's address, IPv4 whole, IPv6 by /64.
     pub(crate) client_address: Option<bool>,
+    /// A part of the certificate that the caller showed: `dns`, `uri`, `email`, `subject` or `fingerprint`. Of several
+    /// names the first.
+    pub(crate) client_certificate: Option<CertificatePart>,
 }
 
 /// Why the loader refused a text.

@@ -21,6 +21,7 @@ mod route;
 mod service;
 mod shape;
 mod source;
+pub mod tls;
 pub mod units;
 mod watch;
 
@@ -33,9 +34,9 @@ pub use normal::{BadPath, normalise};
 pub use plan::{Plan, Rollout};
 pub use problem::{MAX_PROBLEMS, Problem, Severity};
 pub use route::{
-    Action, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch, Redirect, RegionMatch,
-    Respond, Retry, RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts, Rule, Split, SplitBy,
-    Target, TemplatePart, TextMatch, UserSource, When,
+    Action, CertificatePart, Forward, HeaderEdits, HeaderTemplate, HostPattern, PathMatch,
+    Redirect, RegionMatch, Respond, Retry, RetryOn, Rewrite, Route, RouteMatch, RouteTimeouts,
+    Rule, Split, SplitBy, Target, TemplatePart, TextMatch, UserSource, When,
 };
 pub use service::{
     ActiveHealth, Balance, EndpointAddress, Health, PassiveHealth, Pool, Protocol, Service, Version,

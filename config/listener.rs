@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::tls::ListenerTls;
+
 /// `listeners[]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -16,8 +18,12 @@ pub struct Listener {
     pub profile: Profile,
     /// HTTP/1.1 is spoken.
     pub http1: bool,
-    /// HTTP/2 by prior knowledge is spoken.
+    /// HTTP/2 by prior knowledge is spoken. Never with `tls`.
     pub h2c: bool,
+    /// HTTP/2 is spoken where a handshake agrees on it. Only with `tls`.
+    pub h2: bool,
+    /// What callers are shown; `None` is no encryption.
+    pub tls: Option<ListenerTls>,
     /// Whose word counts about where the client is.
     pub client_address: ClientAddress,
     /// Bounds; crossing one is answered with 4xx or refused.
@@ -78,6 +84,8 @@ pub struct Limits {
 /// `listeners[].timeouts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerTimeouts {
+    /// From the accept of a connection to the end of its handshake. Default 5 s.
+    pub handshake: Duration,
     /// From a request's first byte to the end of its head; then 408. Default 10 s.
     pub header: Duration,
     /// Between two pieces of a request's body; then 408. Default 30 s.

@@ -45,6 +45,11 @@
 //! | T401 | a file that cannot be read |
 //! | T402 | a file that does not hold what it should |
 //! | T403 | a pattern of files to include |
+//! | T404 | a certificate and a key that are not each other's |
+//! | T405 | warning: a certificate that has ended |
+//! | T406 | warning: a certificate that ends soon |
+//! | T407 | warning: an OCSP answer that is none |
+//! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
@@ -59,6 +64,7 @@
 //! | T909 | warning: a rollout whose candidate is stable already |
 //! | T910 | warning: what only a restart changes |
 //! | T911 | warning: a guard that never fires |
+//! | T912 | warning: client certificates count, and no listener asks for them |
 //! | T999 | a fault of Tidegate itself |
 
 use std::any::Any;

@@ -45,6 +45,16 @@ pub enum HostPattern {
     Suffix(String),
 }
 
+impl std::fmt::Display for HostPattern {
+    /// As it is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
 /// What a path must be.
 #[derive(Debug, Clone)]
 pub enum PathMatch {
@@ -195,6 +205,39 @@ pub enum UserSource {
     AssignCookie(String),
     /// The client's address.
     ClientAddress,
+    /// A part of the certificate that the caller showed; of several names the first.
+    ClientCertificate(CertificatePart),
+}
+
+/// A part of a caller's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificatePart {
+    /// DNS names, lower case.
+    Dns,
+    /// URIs.
+    Uri,
+    /// E-mail addresses.
+    Email,
+    /// IP addresses.
+    Ip,
+    /// The subject.
+    Subject,
+    /// The SHA-256 of its DER in lower-case hexadecimal; every certificate has one.
+    Fingerprint,
+}
+
+impl CertificatePart {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Uri => "uri",
+            Self::Email => "email",
+            Self::Ip => "ip",
+            Self::Subject => "subject",
+            Self::Fingerprint => "fingerprint",
+        }
+    }
 }
 
 /// A condition.
@@ -222,6 +265,8 @@ pub enum When {
     Source(Vec<IpNet>),
     /// The user is one of these.
     User(Arc<BTreeSet<String>>),
+    /// The certificate that the caller showed; of several names one must match.
+    ClientCertificate(CertificatePart, TextMatch),
 }
 
 /// What a text must be.

@@ -19,6 +19,7 @@ use tidegate_config::{self as config, Config};
 
 use crate::record::RouteId;
 use crate::route::Table;
+use crate::transport::serving::Serving;
 use crate::upstream::{Balancer, Pools, Version};
 use edits::Edits;
 pub use in_force::InForce;
@@ -53,13 +54,15 @@ pub struct Route {
     pub response: Edits,
 }
 
-/// What is removed from the requests of a listener.
+/// What is removed from the requests of a listener, and what it shows callers.
 #[derive(Debug)]
 pub struct Listener {
     /// Headers that callers may set although their names are the proxy's own (`x-tidegate-*`).
     pub trusted: Vec<http::HeaderName>,
     /// Headers that are removed by name: routing headers that are not trusted here.
     pub stripped: Arc<[http::HeaderName]>,
+    /// What its TLS handshakes go by; `None` is no TLS.
+    pub serving: Option<Arc<Serving>>,
 }
 
 /// What makes a listener the same one after an edit: its address; where the system chooses the port, its name too.

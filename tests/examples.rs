@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::harness::{
-    Backend, Conn, Echo, Gauges, H2Client, Launch, Proxy, Store, WebSocket, command, grpc_frame,
+    Authority, Backend, Conn, Echo, Gauges, H2Client, Launch, Proxy, Store, Tls, WebSocket,
+    command, grpc_frame, replace,
 };
 
 mod rollouts;
@@ -21,6 +22,8 @@ struct Stage {
     store: Option<(Gauges, Store)>,
     proxy: Proxy,
     listener: String,
+    /// Where the example has certificates: who made them.
+    authority: Option<Authority>,
 }
 
 /// Where an example's Prometheus is.
@@ -34,6 +37,7 @@ const EXERCISES: &[(&str, Exercise)] = &[
     ("by_header.yaml", by_header),
     ("by_region.yaml", by_region),
     ("by_user.yaml", by_user),
+    ("edge_tls.yaml", edge_tls),
     ("grpc.yaml", grpc),
     ("quickstart.yaml", quickstart),
     ("sidecar.yaml", sidecar),
@@ -200,6 +204,39 @@ fn weight(stage: &Stage) {
     );
 }
 
+fn edge_tls(stage: &Stage) {
+    let authority = stage.authority.as_ref().expect("its certificates");
+    let address = stage.proxy.address("edge");
+    let version = |tls: &Tls| {
+        let mut conn = tls
+            .connect(address, "shop.example.com")
+            .expect("a handshake");
+        Echo::of(&conn.get("/", &[])).version
+    };
+    assert_eq!(version(&Tls::believing(authority)), "v1");
+    let staff = authority.issue(&["alice.example.com"]);
+    assert_eq!(version(&Tls::showing(authority, &staff)), "v2");
+    let mut plain = Conn::open(stage.proxy.address("plain"));
+    let answer = plain.get("/cart", &["Host: shop.example.com"]);
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (308, "https://shop.example.com:8443/cart")
+    );
+}
+
+/// The certificates that an example names, made for it.
+fn certificates_beside(text: &str, folder: &Path) -> Option<Authority> {
+    if !text.contains("./tls/") {
+        return None;
+    }
+    let authority = Authority::new();
+    let tls = folder.join("tls");
+    fs::create_dir_all(&tls).expect("a folder");
+    authority.issue(&["shop.example.com"]).write(&tls, "shop");
+    replace(&tls.join("staff-ca.crt"), &authority.pem());
+    Some(authority)
+}
+
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -222,7 +259,12 @@ fn every_example_says_what_it_does_and_loads_as_it_stands() {
             "{} opens with a sentence",
             file.display()
         );
-        let check = command(&["check", file.to_str().unwrap()], "");
+        let folder = tempfile::tempdir().expect("a folder");
+        let beside = folder.path().join(file.file_name().unwrap());
+        fs::write(&beside, &text).unwrap();
+        copy_beside(&file, folder.path());
+        certificates_beside(&text, folder.path());
+        let check = command(&["check", beside.to_str().unwrap()], "");
         let told = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
         assert_eq!(check.status.code(), Some(0), "{}:\n{told}", file.display());
         assert!(!told.contains("warning["), "{}:\n{told}", file.display());
@@ -331,7 +373,9 @@ impl Stage {
         }
         let launch = Launch::text(&out);
         copy_beside(file, launch.folder());
+        let authority = certificates_beside(&out, launch.folder());
         Self {
+            authority,
             backends,
             store,
             proxy: launch.start(),

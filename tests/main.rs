@@ -61,6 +61,8 @@ mod stages;
 mod steering;
 /// The house stays in order.
 mod tidy;
+/// Encrypted connections: certificates, sessions, and who callers are.
+mod tls;
 /// The machine runs out of something.
 mod trouble;
 /// A tunnel needs both sides' word.

@@ -79,11 +79,7 @@ fn total(
         .addresses()
         .map_err(|error| error.to_string())?;
     let mut running = tidegate.start(folder, origins, cores, &wrapper)?;
-    let address = if workload.streams.is_some() {
-        running.h2c_address
-    } else {
-        running.address
-    };
+    let address = running.address_for(workload);
     bench.exactly(workload, address, requests)?;
     running.stop();
     let text = bounded(

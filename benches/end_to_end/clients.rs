@@ -8,6 +8,7 @@ use crate::h2c::Session;
 use crate::http1::Exchange;
 use crate::load::Round;
 use crate::poll::{Happening, Poll, Whose};
+use crate::tls::Wire;
 use crate::workload::{STREAMS_BESIDE, Workload};
 
 /// A caller that is turned away comes again after so long.
@@ -22,6 +23,7 @@ pub(crate) struct Clients {
     to: SocketAddr,
     close: bool,
     streams: Option<usize>,
+    tls: bool,
     /// From this place on they speak HTTP/2, to this address.
     beside: Option<(usize, SocketAddr)>,
     /// `None`: it was turned away and will come again.
@@ -33,7 +35,7 @@ pub(crate) struct Clients {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Wire,
     talk: Talk,
     out: Vec<u8>,
     sent: usize,
@@ -47,11 +49,17 @@ enum Talk {
 impl Clients {
     /// Nobody yet.
     pub(crate) fn none(workload: &Workload, to: SocketAddr) -> Self {
-        let Workload { close, streams, .. } = *workload;
+        let Workload {
+            close,
+            streams,
+            tls,
+            ..
+        } = *workload;
         Self {
             to,
             close,
             streams,
+            tls,
             beside: None,
             clients: Vec::new(),
             gone: Vec::new(),
@@ -216,13 +224,19 @@ impl Clients {
             }
             _ => {}
         }
+        let socket = TcpStream::from(socket);
+        let stream = if self.tls {
+            Wire::encrypted(socket, streams.is_some())
+        } else {
+            Wire::Plain(socket)
+        };
         let mut client = Client {
-            stream: socket.into(),
+            stream,
             talk,
             out,
             sent: 0,
         };
-        poll.watch(&client.stream, Whose::Client(place))?;
+        poll.watch(client.stream.socket(), Whose::Client(place))?;
         client.flush()?;
         Ok(client)
     }
@@ -270,7 +284,7 @@ impl Client {
         round: &mut Round,
         buffer: &mut [u8],
     ) -> Result<Still, String> {
-        if happening.writable && self.sent < self.out.len() {
+        if happening.writable {
             self.flush().map_err(|error| format!("writing: {error}"))?;
         }
         if !happening.readable {
@@ -290,13 +304,22 @@ impl Client {
             self.talk.take(&buffer[..read], &mut self.out, round)?;
             self.flush().map_err(|error| format!("writing: {error}"))?;
             // The socket was emptied: the next bytes will be a new edge.
-            if read < buffer.len() && !happening.ended {
+            let emptied = read < buffer.len() && self.stream.is_emptied_by_short_reads();
+            if emptied && !happening.ended {
                 return Ok(Still::Open);
             }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Err(error) = self.stream.send_rest()
+            && !matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::NotConnected
+            )
+        {
+            return Err(error);
+        }
         while self.sent < self.out.len() {
             match self.stream.write(&self.out[self.sent..]) {
                 Ok(written) => self.sent += written,

@@ -91,8 +91,12 @@ impl Plan {
                     &mut rows[place],
                 );
             }
-            // The origins speak HTTP/1.1 only, and leave it to the proxy to end a connection.
-            if round < DIRECT_ROUNDS && workload.streams.is_none() && !workload.close {
+            // The origins speak plain HTTP/1.1 only, and leave it to the proxy to end a connection.
+            if round < DIRECT_ROUNDS
+                && workload.streams.is_none()
+                && !workload.close
+                && !workload.tls
+            {
                 self.one(workload, bench, None, round, &mut rows[contenders.len()]);
             }
         }
@@ -135,10 +139,7 @@ impl Plan {
         running: Option<&Running>,
     ) -> Result<Figures, String> {
         let (address, processes) = match running {
-            Some(running) if workload.streams.is_some() => {
-                (running.h2c_address, family(running.process()))
-            }
-            Some(running) => (running.address, family(running.process())),
+            Some(running) => (running.address_for(workload), family(running.process())),
             None => (
                 bench
                     .origins

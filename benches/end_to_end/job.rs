@@ -4,11 +4,11 @@
 //! `X-Forwarded-For`, write no access log, use one thread.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Ours.
 pub(crate) fn tidegate_yaml(
-    address: SocketAddr,
+    [address, secure]: [SocketAddr; 2],
     admin: SocketAddr,
     [v1, v2]: [SocketAddr; 2],
 ) -> String {
@@ -18,6 +18,10 @@ runtime: {{ workers: 1, drain: {{ min: 0s, max: 1s }} }}
 listeners:
   - name: in
     address: {address}
+    trusted_headers: [x-user-id]
+  - name: secure
+    address: {secure}
+    tls: {{ certificates: [{{ cert: ./tls.crt, key: ./tls.key }}] }}
     trusted_headers: [x-user-id]
 admin: {{ address: {admin} }}
 identity: {{ user: [{{ header: x-user-id }}, {{ client_address: true }}] }}
@@ -38,65 +42,20 @@ routes:
     )
 }
 
-/// A certificate of our own, for contenders that speak TLS.
-pub(crate) struct Certificate {
-    /// PEM.
-    pub(crate) cert: PathBuf,
-    /// PEM.
-    pub(crate) key: PathBuf,
-}
-
-/// Ours under attack: no more is written than anybody would who faces strangers; the bounds are the defaults.
-pub(crate) fn besieged_tidegate_yaml(
-    address: SocketAddr,
-    admin: SocketAddr,
-    origins: [SocketAddr; 2],
-    tls: Option<(SocketAddr, &Certificate)>,
-) -> String {
-    let yaml = tidegate_yaml(address, admin, origins);
-    let Some((address, Certificate { cert, key })) = tls else {
-        return yaml;
-    };
-    let (cert, key) = (cert.display(), key.display());
-    let listener = format!(
-        r#"listeners:
-  - name: encrypted
-    address: {address}
-    tls: {{ certificates: [{{ cert: "{cert}", key: "{key}" }}] }}
-"#
-    );
-    yaml.replacen("listeners:\n", &listener, 1)
-}
-
 /// nginx under attack: the bounds that are Tidegate's defaults, as far as it knows them, and files enough.
-pub(crate) fn besieged_nginx_conf(
-    address: SocketAddr,
-    h2c: SocketAddr,
-    origins: [SocketAddr; 2],
-    folder: &Path,
-    tls: Option<(SocketAddr, &Certificate)>,
-) -> String {
-    const BOUNDS: &str = "client_header_timeout 10s; client_body_timeout 30s; send_timeout 30s;
+pub(crate) fn besieged_nginx_conf(conf: String) -> String {
+    const BOUNDS: &str = "access_log off;
+  client_header_timeout 10s; client_body_timeout 30s; send_timeout 30s;
   large_client_header_buffers 4 8k; http2_max_concurrent_streams 100; client_max_body_size 0;
   reset_timedout_connection on;";
-    let mut listens = format!("listen {address} backlog=4096;");
-    if let Some((address, Certificate { cert, key })) = tls {
-        let (cert, key) = (cert.display(), key.display());
-        listens.push_str(&format!(
-            " listen {address} ssl http2 backlog=4096; ssl_certificate {cert}; ssl_certificate_key {key};"
-        ));
-    }
-    nginx_conf(address, h2c, origins, folder)
-        .replacen("worker_connections 8192", "worker_connections 19000", 1)
+    conf.replacen("worker_connections 8192", "worker_connections 19000", 1)
         .replacen("keepalive_timeout 300s", "keepalive_timeout 60s", 1)
-        .replacen("access_log off;", &format!("access_log off; {BOUNDS}"), 1)
-        .replacen(&format!("listen {address} backlog=4096;"), &listens, 1)
+        .replacen("access_log off;", BOUNDS, 1)
 }
 
 /// nginx: `split_clients` hashes the user, two upstreams keep connections.
 pub(crate) fn nginx_conf(
-    address: SocketAddr,
-    h2c: SocketAddr,
+    [address, h2c, secure]: [SocketAddr; 3],
     [v1, v2]: [SocketAddr; 2],
     folder: &Path,
 ) -> String {
@@ -121,6 +80,8 @@ http {{
   upstream v2 {{ server {v2} max_fails=0; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen {address} backlog=4096; listen {h2c} http2 backlog=4096;
+    listen {secure} ssl http2 backlog=4096; ssl_certificate {folder}/tls.crt; ssl_certificate_key {folder}/tls.key;
+    ssl_protocols TLSv1.2 TLSv1.3;
     location / {{
       proxy_pass http://$version; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -133,10 +94,11 @@ http {{
 
 /// HAProxy: one backend, its servers weighted and found by a hash of the user.
 pub(crate) fn haproxy_cfg(
-    address: SocketAddr,
-    h2c: SocketAddr,
+    [address, h2c, secure]: [SocketAddr; 3],
     [v1, v2]: [SocketAddr; 2],
+    folder: &Path,
 ) -> String {
+    let folder = folder.display();
     format!(
         "global
   maxconn 8192
@@ -153,6 +115,7 @@ defaults
 frontend in
   bind {address} backlog 4096
   bind {h2c} proto h2
+  bind {secure} backlog 4096 ssl crt {folder}/tls.pem alpn h2,http/1.1
   default_backend app
 backend app
   balance hdr(X-User-Id)
@@ -164,7 +127,11 @@ backend app
 }
 
 /// Envoy: weighted clusters, picked by a hash of the user.
-pub(crate) fn envoy_json(address: SocketAddr, origins: [SocketAddr; 2]) -> String {
+pub(crate) fn envoy_json(
+    [address, secure]: [SocketAddr; 2],
+    origins: [SocketAddr; 2],
+    folder: &Path,
+) -> String {
     let types = "type.googleapis.com/envoy.extensions";
     let socket = |of: SocketAddr| serde_json::json!({ "socket_address": { "address": of.ip().to_string(), "port_value": of.port() } });
     let cluster = |name: &str, of: SocketAddr| {
@@ -200,15 +167,33 @@ pub(crate) fn envoy_json(address: SocketAddr, origins: [SocketAddr; 2]) -> Strin
             "typed_config": { "@type": format!("{types}.filters.http.router.v3.Router") },
         }],
     });
+    let filter = serde_json::json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": connections,
+    });
+    let file =
+        |name: &str| serde_json::json!({ "filename": folder.join(name).display().to_string() });
+    let encryption = serde_json::json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": format!("{types}.transport_sockets.tls.v3.DownstreamTlsContext"),
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" },
+                "tls_certificates": [{ "certificate_chain": file("tls.crt"), "private_key": file("tls.key") }],
+            },
+        },
+    });
     serde_json::json!({
         "static_resources": {
             "listeners": [{
                 "name": "in",
                 "address": socket(address),
-                "filter_chains": [{ "filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connections,
-                }] }],
+                "filter_chains": [{ "filters": [filter] }],
+            }, {
+                "name": "secure",
+                "address": socket(secure),
+                "filter_chains": [{ "filters": [filter], "transport_socket": encryption }],
             }],
             "clusters": [cluster("v1", origins[0]), cluster("v2", origins[1])],
         },

@@ -31,6 +31,7 @@ mod origin;
 mod peers;
 mod poll;
 mod table;
+mod tls;
 mod workload;
 
 use std::io::Write;

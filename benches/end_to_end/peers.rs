@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::install::{self, bounded, last_words};
-use crate::job::{self, Certificate};
+use crate::job;
 use crate::load::INTERRUPTED;
 use crate::measure::{Cores, pin};
+use crate::tls;
+use crate::workload::Workload;
 
 /// A contender listens within this time, under valgrind too.
 const START: Duration = Duration::from_secs(60);
@@ -40,19 +42,14 @@ pub(crate) struct Ready {
     pub(crate) version: String,
 }
 
-/// What a contender is told, and where it is to listen: for HTTP/1.1, HTTP/2 by prior knowledge, and its admin API.
-struct Told {
-    file: PathBuf,
-    text: String,
-    ports: [SocketAddr; 3],
-}
-
 /// A running contender. Dropping it ends it.
 pub(crate) struct Running {
     pub(crate) contender: Contender,
     pub(crate) address: SocketAddr,
     /// Where HTTP/2 by prior knowledge is spoken; nginx and HAProxy want a port for it.
     pub(crate) h2c_address: SocketAddr,
+    /// Where TLS is spoken: HTTP/1.1 and HTTP/2, as the handshake agrees.
+    pub(crate) tls_address: SocketAddr,
     /// Tidegate's admin address.
     pub(crate) admin: SocketAddr,
     /// What it was told.
@@ -118,79 +115,62 @@ impl Ready {
         cores: Cores,
         wrapper: &[String],
     ) -> Result<Running, String> {
-        let folder = self.folder(folder)?;
-        let [address, h2c, admin] = [free_port()?, free_port()?, free_port()?];
-        let (file, text) = match self.contender {
-            Contender::Tidegate => ("tidegate.yaml", job::tidegate_yaml(address, admin, origins)),
-            Contender::Nginx => (
-                "nginx.conf",
-                job::nginx_conf(address, h2c, origins, &folder),
-            ),
-            Contender::Haproxy => ("haproxy.cfg", job::haproxy_cfg(address, h2c, origins)),
-            Contender::Envoy => ("envoy.json", job::envoy_json(address, origins)),
-        };
-        let told = Told {
-            file: folder.join(file),
-            text,
-            ports: [address, h2c, admin],
-        };
-        self.launch(&folder, cores, wrapper, told)
+        self.start_told(folder, origins, cores, wrapper, |text| text)
     }
 
-    /// Starts it for `--attack`: the same job, told also what it is to bear, and TLS on a port of its own where there is
-    /// a certificate.
-    pub(crate) fn start_for_siege(
+    /// Likewise for `--attack`: told also what it is to bear.
+    pub(crate) fn start_besieged(
         &self,
         folder: &Path,
         origins: [SocketAddr; 2],
         cores: Cores,
-        certificate: Option<&Certificate>,
-    ) -> Result<(Running, SocketAddr), String> {
-        let folder = self.folder(folder)?;
-        let [address, h2c, admin, encrypted] =
+    ) -> Result<Running, String> {
+        let also = match self.contender {
+            Contender::Nginx => job::besieged_nginx_conf,
+            // Ours has its bounds by default; nobody else is attacked.
+            _ => |text| text,
+        };
+        self.start_told(folder, origins, cores, &[], also)
+    }
+
+    fn start_told(
+        &self,
+        folder: &Path,
+        origins: [SocketAddr; 2],
+        cores: Cores,
+        wrapper: &[String],
+        also: fn(String) -> String,
+    ) -> Result<Running, String> {
+        let name = self.contender.name();
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let [address, h2c, secure, admin] =
             [free_port()?, free_port()?, free_port()?, free_port()?];
-        let tls = certificate.map(|certificate| (encrypted, certificate));
+        tls::write_pair(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (file, text) = match self.contender {
             Contender::Tidegate => (
                 "tidegate.yaml",
-                job::besieged_tidegate_yaml(address, admin, origins, tls),
+                job::tidegate_yaml([address, secure], admin, origins),
             ),
             Contender::Nginx => (
                 "nginx.conf",
-                job::besieged_nginx_conf(address, h2c, origins, &folder, tls),
+                job::nginx_conf([address, h2c, secure], origins, &folder),
             ),
-            Contender::Haproxy | Contender::Envoy => {
-                return Err("only Tidegate and nginx are told what to bear".into());
-            }
+            Contender::Haproxy => (
+                "haproxy.cfg",
+                job::haproxy_cfg([address, h2c, secure], origins, &folder),
+            ),
+            Contender::Envoy => (
+                "envoy.json",
+                job::envoy_json([address, secure], origins, &folder),
+            ),
         };
-        let told = Told {
-            file: folder.join(file),
-            text,
-            ports: [address, h2c, admin],
-        };
-        Ok((self.launch(&folder, cores, &[], told)?, encrypted))
-    }
+        let file = folder.join(file);
+        fs::write(&file, also(text)).map_err(|error| format!("{}: {error}", file.display()))?;
 
-    fn folder(&self, folder: &Path) -> Result<PathBuf, String> {
-        let folder = folder.join(self.contender.name());
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(folder)
-    }
-
-    fn launch(
-        &self,
-        folder: &Path,
-        cores: Cores,
-        wrapper: &[String],
-        told: Told,
-    ) -> Result<Running, String> {
-        let name = self.contender.name();
-        let Told { file, text, ports } = told;
-        let [address, h2c, admin] = ports;
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut arguments: Vec<String> = wrapper.to_vec();
         arguments.push(self.program.display().to_string());
-        arguments.extend(self.arguments(&file, folder));
+        arguments.extend(self.arguments(&file, &folder));
         let log = folder.join("log");
         let output = || {
             File::options()
@@ -203,7 +183,7 @@ impl Ready {
         pin(cores.proxy)?;
         let child = Command::new(&arguments[0])
             .args(&arguments[1..])
-            .current_dir(folder)
+            .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(output()?)
             .stderr(output()?)
@@ -218,6 +198,7 @@ impl Ready {
             contender: self.contender,
             address,
             h2c_address,
+            tls_address: secure,
             admin,
             file,
             child,
@@ -251,6 +232,15 @@ impl Ready {
 }
 
 impl Running {
+    /// Where it takes such traffic.
+    pub(crate) fn address_for(&self, workload: &Workload) -> SocketAddr {
+        match (workload.tls, workload.streams) {
+            (true, _) => self.tls_address,
+            (false, Some(_)) => self.h2c_address,
+            (false, None) => self.address,
+        }
+    }
+
     /// The process that was started.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()

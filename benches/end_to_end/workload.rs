@@ -15,6 +15,8 @@ pub(crate) struct Workload {
     pub(crate) streams: Option<usize>,
     /// So many connections of HTTP/2 beside them, with [`STREAMS_BESIDE`] requests at a time each.
     pub(crate) beside: usize,
+    /// Over TLS 1.3, with HTTP/2 as the handshake agrees on it.
+    pub(crate) tls: bool,
     /// A new connection for each request.
     pub(crate) close: bool,
     method: &'static str,
@@ -29,6 +31,7 @@ const PLAIN: Workload = Workload {
     connections: 64,
     streams: None,
     beside: 0,
+    tls: false,
     close: false,
     method: "GET",
     path: "/",
@@ -58,7 +61,7 @@ pub(crate) const HONEST: Workload = Workload {
 };
 
 /// In the order of the table.
-pub(crate) const ALL: [Workload; 6] = [
+pub(crate) const ALL: [Workload; 9] = [
     PLAIN,
     Workload {
         name: "W1h",
@@ -94,6 +97,28 @@ pub(crate) const ALL: [Workload; 6] = [
         what: "HTTP/2 without TLS: GET, answer of 1 KiB, 16 connections of 8 streams",
         connections: 16,
         streams: Some(8),
+        ..PLAIN
+    },
+    Workload {
+        name: "T1",
+        what: "as W1 over TLS 1.3",
+        tls: true,
+        ..PLAIN
+    },
+    Workload {
+        name: "T3",
+        what: "as W3 over TLS 1.3",
+        connections: 16,
+        path: "/big",
+        tls: true,
+        ..PLAIN
+    },
+    Workload {
+        name: "H2",
+        what: "HTTP/2 over TLS 1.3: GET, answer of 1 KiB, 16 connections of 8 streams",
+        connections: 16,
+        streams: Some(8),
+        tls: true,
         ..PLAIN
     },
 ];
@@ -159,8 +184,8 @@ impl Requests {
 
     /// HPACK header blocks of GET requests, without the dynamic table and without Huffman coding.
     pub(crate) fn http2(workload: &Workload, to: SocketAddr) -> Self {
-        // Static table: 2 is GET, 6 is http; 4 is :path and 1 is :authority, each with a literal value.
-        let mut bytes = vec![0x82, 0x86];
+        // Static table: 2 is GET, 6 is http, 7 is https; 4 is :path and 1 is :authority, each with a literal value.
+        let mut bytes = vec![0x82, if workload.tls { 0x87 } else { 0x86 }];
         literal(&mut bytes, &[0x04], workload.path);
         literal(&mut bytes, &[0x01], &to.to_string());
         literal(&mut bytes, b"\x00\x09x-user-id", "user-0000000");

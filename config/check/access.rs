@@ -15,8 +15,8 @@ use crate::reader::{MAX_DATABASE, MAX_TOKENS_FILE};
 use crate::source::At;
 use crate::units;
 use crate::{
-    AccessLog, Admin, Config, Database, Drain, Geo, LogOutput, Profile, Role, Runtime, Share,
-    SplitBy, Token, UserSource,
+    AccessLog, Admin, CertificatePart, Config, Database, Drain, Geo, LogOutput, Profile, Role,
+    Runtime, Share, SplitBy, Token, UserSource,
 };
 
 const MOST_WORKERS: u64 = 1024;
@@ -373,6 +373,16 @@ impl Check<'_> {
                 self.cookie_name(&at.key("assign_cookie"), name),
             ));
         }
+        if let Some(part) = written.client_certificate {
+            self.certificates_are_asked_for(&at.key("client_certificate"));
+            given.push(UserSource::ClientCertificate(match part {
+                file::CertificatePart::Dns => CertificatePart::Dns,
+                file::CertificatePart::Uri => CertificatePart::Uri,
+                file::CertificatePart::Email => CertificatePart::Email,
+                file::CertificatePart::Subject => CertificatePart::Subject,
+                file::CertificatePart::Fingerprint => CertificatePart::Fingerprint,
+            }));
+        }
         match written.client_address {
             Some(true) => given.push(UserSource::ClientAddress),
             Some(false) => {
@@ -389,7 +399,7 @@ impl Check<'_> {
         }
         if given.len() != 1 {
             let message = format!("a source has exactly one key, this one has {}", given.len());
-            let hint = "write one of `header`, `cookie`, `assign_cookie` and `client_address: true` in each entry";
+            let hint = "write one of `header`, `cookie`, `assign_cookie`, `client_certificate` and `client_address: true` in each entry";
             self.problems.error(at, "T108", message, hint);
         }
         given.into_iter().next()

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::Check;
 use crate::file::{self, ListenerProtocol};
 use crate::problem::quoted;
+use crate::read::Part;
 use crate::source::At;
 use crate::{AddressHeader, ClientAddress, Config, Limits, Listener, ListenerTimeouts, Profile};
 
@@ -26,7 +27,7 @@ impl Check<'_> {
             let root = At::root(&part.source);
             let at = root.key("listeners");
             for (index, listener) in part.file.listeners.iter().enumerate() {
-                let listener = self.listener(&at.index(index), listener);
+                let listener = self.listener(&at.index(index), listener, part);
                 listeners.push(listener);
             }
         }
@@ -43,28 +44,26 @@ impl Check<'_> {
         listeners
     }
 
-    fn listener(&mut self, at: &At<'_>, listener: &file::Listener) -> Listener {
+    fn listener(&mut self, at: &At<'_>, listener: &file::Listener, part: &Part) -> Listener {
         let profile = match listener.profile {
             None | Some(file::Profile::Edge) => Profile::Edge,
             Some(file::Profile::Sidecar) => Profile::Sidecar,
         };
-        let speaks = |protocol| {
-            listener
-                .protocols
-                .as_ref()
-                .is_none_or(|list| list.contains(&protocol))
-        };
-        let (http1, h2c) = (
-            speaks(ListenerProtocol::Http1),
-            speaks(ListenerProtocol::H2c),
-        );
-        if !http1 && !h2c {
-            let message = "the listener speaks no protocol";
+        let [http1, h2, h2c] = self.protocols(&at.key("protocols"), listener);
+        let tls = listener
+            .tls
+            .as_ref()
+            .map(|tls| self.listener_tls(&at.key("tls"), tls, part));
+        let timeouts_at = at.key("timeouts");
+        if listener.tls.is_none()
+            && let Some(timeouts) = &listener.timeouts
+            && timeouts.handshake.is_some()
+        {
             self.problems.error(
-                &at.key("protocols"),
-                "T204",
-                message,
-                "write `[http/1.1, h2c]`, or leave the key out",
+                &timeouts_at.key("handshake"),
+                "T314",
+                "the listener has no `tls`, so there is no handshake to wait for",
+                "remove it, or add `tls`",
             );
         }
         Listener {
@@ -73,16 +72,47 @@ impl Check<'_> {
             profile,
             http1,
             h2c,
+            h2,
+            tls,
             client_address: self.client_address(
                 &at.key("client_address"),
                 listener.client_address.as_ref(),
                 profile,
             ),
             limits: self.limits(&at.key("limits"), listener.limits.as_ref()),
-            timeouts: self.listener_timeouts(&at.key("timeouts"), listener.timeouts.as_ref()),
+            timeouts: self.listener_timeouts(&timeouts_at, listener.timeouts.as_ref()),
             trusted_headers: self
                 .header_names(&at.key("trusted_headers"), &listener.trusted_headers),
         }
+    }
+
+    /// Whether HTTP/1.1, HTTP/2 over TLS and HTTP/2 without it are spoken.
+    fn protocols(&mut self, at: &At<'_>, listener: &file::Listener) -> [bool; 3] {
+        use ListenerProtocol::{H2, H2c, Http1};
+        let tls = listener.tls.is_some();
+        let Some(written) = &listener.protocols else {
+            return [true, tls, !tls];
+        };
+        if written.is_empty() {
+            let hint = "write `[http/1.1, h2c]`, with `tls` `[h2, http/1.1]`, or leave the key out";
+            self.problems
+                .error(at, "T204", "the listener speaks no protocol", hint);
+        }
+        for (index, protocol) in written.iter().enumerate() {
+            let (message, hint) = match (protocol, tls) {
+                (H2, false) => (
+                    "`h2` is HTTP/2 over TLS, and the listener has no `tls`",
+                    "write `h2c` for HTTP/2 without TLS, or add `tls`",
+                ),
+                (H2c, true) => (
+                    "`h2c` is HTTP/2 without TLS, and callers of this listener must speak TLS",
+                    "write `h2`",
+                ),
+                _ => continue,
+            };
+            self.problems.error(&at.index(index), "T314", message, hint);
+        }
+        [Http1, H2, H2c].map(|protocol| written.contains(&protocol))
     }
 
     fn client_address(
@@ -200,6 +230,11 @@ impl Check<'_> {
         let none = file::ListenerTimeouts::default();
         let written = written.unwrap_or(&none);
         ListenerTimeouts {
+            handshake: self.wait(
+                &at.key("handshake"),
+                written.handshake.as_ref(),
+                Duration::from_secs(5),
+            ),
             header: self.wait(
                 &at.key("header"),
                 written.header.as_ref(),

@@ -43,6 +43,9 @@ impl Check<'_> {
         if let Some(users) = &written.user {
             all.push(When::User(self.users(&at.key("user"), users, part)));
         }
+        if let Some(certificate) = &written.client_certificate {
+            self.certificate_match(&at.key("client_certificate"), certificate, &mut all);
+        }
         if let Some(list) = &written.any {
             all.push(When::Any(self.conditions(
                 &at.key("any"),
@@ -90,7 +93,7 @@ impl Check<'_> {
             .collect()
     }
 
-    fn not_empty(&mut self, at: &At<'_>, entries: usize, key: &str) {
+    pub(super) fn not_empty(&mut self, at: &At<'_>, entries: usize, key: &str) {
         if entries == 0 {
             self.problems.error(
                 at,
@@ -122,11 +125,32 @@ impl Check<'_> {
     }
 
     fn text_match(&mut self, at: &At<'_>, written: &file::TextMatch) -> TextMatch {
+        let value = file::ValueMatch {
+            exact: written.exact.clone(),
+            prefix: written.prefix.clone(),
+            contains: written.contains.clone(),
+            regex: written.regex.clone(),
+        };
+        self.one_match(at, &value, written.present, "beside `name` there is")
+    }
+
+    /// What a value must be that has no name.
+    pub(super) fn value_match(&mut self, at: &At<'_>, written: &file::ValueMatch) -> TextMatch {
+        self.one_match(at, written, None, "there is")
+    }
+
+    fn one_match(
+        &mut self,
+        at: &At<'_>,
+        written: &file::ValueMatch,
+        present: Option<bool>,
+        there_is: &str,
+    ) -> TextMatch {
         let mut given = Vec::new();
         given.extend(written.exact.clone().map(TextMatch::Exact));
         given.extend(written.prefix.clone().map(TextMatch::Prefix));
         given.extend(written.contains.clone().map(TextMatch::Contains));
-        given.extend(written.present.map(TextMatch::Present));
+        given.extend(present.map(TextMatch::Present));
         for (key, text) in [("prefix", &written.prefix), ("contains", &written.contains)] {
             if text.as_ref().is_some_and(String::is_empty) {
                 let message = format!("an empty `{key}` holds for every value");
@@ -143,13 +167,13 @@ impl Check<'_> {
             given.extend(self.regex(&at.key("regex"), pattern).map(TextMatch::Regex));
         }
         if count != 1 {
-            let message = format!("beside `name` there is exactly one key, here there are {count}");
-            self.problems.error(
-                at,
-                "T108",
-                message,
-                "write one of `exact`, `prefix`, `contains`, `regex` and `present`",
-            );
+            let message = format!("{there_is} exactly one key, here there are {count}");
+            let hint = if there_is == "there is" {
+                "write one of `exact`, `prefix`, `contains` and `regex`"
+            } else {
+                "write one of `exact`, `prefix`, `contains`, `regex` and `present`"
+            };
+            self.problems.error(at, "T108", message, hint);
         }
         given.into_iter().next().unwrap_or(TextMatch::Present(true))
     }

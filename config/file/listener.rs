@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AddressText, DurationText, NetworkText, SizeText};
+use super::{AddressText, DurationText, ListenerTls, NetworkText, SizeText};
 
 /// An address that accepts requests.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -15,8 +15,10 @@ pub(crate) struct Listener {
     pub(crate) address: AddressText,
     /// How far callers are trusted: `edge` (hardened, default) or `sidecar` (transparent).
     pub(crate) profile: Option<Profile>,
-    /// What is spoken. Default both: `[http/1.1, h2c]`.
+    /// What is spoken. Default with `tls`: `[h2, http/1.1]`; without: `[http/1.1, h2c]`.
     pub(crate) protocols: Option<Vec<ListenerProtocol>>,
+    /// Callers must speak TLS. Default: they must not.
+    pub(crate) tls: Option<ListenerTls>,
     /// Where the client's address is read. Default: the peer's address.
     pub(crate) client_address: Option<ClientAddress>,
     /// Bounds on what callers may send.
@@ -45,6 +47,9 @@ pub(crate) enum ListenerProtocol {
     /// HTTP/1.1 and 1.0.
     #[serde(rename = "http/1.1")]
     Http1,
+    /// HTTP/2 over TLS, as callers ask for it in their handshake (ALPN).
+    #[serde(rename = "h2")]
+    H2,
     /// HTTP/2 without TLS, by prior knowledge.
     #[serde(rename = "h2c")]
     H2c,
@@ -96,6 +101,8 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListenerTimeouts {
+    /// From the accept of a connection to the end of its TLS handshake; then it is closed. A duration, default `5s`.
+    pub(crate) handshake: Option<DurationText>,
     /// From a request's first byte to the end of its head; then 408. A duration, default `10s`.
     pub(crate) header: Option<DurationText>,
     /// Between two pieces of a request's body; then 408. A duration, default `30s`.

@@ -138,6 +138,8 @@ pub(crate) struct When {
     pub(crate) source: Option<Vec<NetworkText>>,
     /// The user is one of these.
     pub(crate) user: Option<UserMatch>,
+    /// The certificate that the caller showed, where the listener's `tls.client_auth` asks for one.
+    pub(crate) client_certificate: Option<CertificateMatch>,
     /// At least one of these holds.
     pub(crate) any: Option<Vec<Self>>,
     /// Every one of these holds.
@@ -162,6 +164,57 @@ pub(crate) struct TextMatch {
     pub(crate) regex: Option<String>,
     /// Is there (`true`), or is not (`false`).
     pub(crate) present: Option<bool>,
+}
+
+/// The certificate that a caller showed and that an authority of the listener vouches for; every key that is given must
+/// hold. Of several names one must match.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateMatch {
+    /// There is one (`true`), or there is none (`false`).
+    pub(crate) present: Option<bool>,
+    /// Its DNS names, lower case.
+    pub(crate) dns: Option<ValueMatch>,
+    /// Its URIs: `spiffe://example.com/ns/shop`.
+    pub(crate) uri: Option<ValueMatch>,
+    /// Its e-mail addresses.
+    pub(crate) email: Option<ValueMatch>,
+    /// Its IP addresses.
+    pub(crate) ip: Option<ValueMatch>,
+    /// Its subject: `CN=alice, O=Example`.
+    pub(crate) subject: Option<ValueMatch>,
+    /// The SHA-256 of its DER in hexadecimal.
+    pub(crate) fingerprint: Option<ValueMatch>,
+}
+
+/// What a text must be: exactly one of these keys.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValueMatch {
+    /// Byte for byte.
+    pub(crate) exact: Option<String>,
+    /// Begins so.
+    pub(crate) prefix: Option<String>,
+    /// Holds this.
+    pub(crate) contains: Option<String>,
+    /// Anywhere unless anchored by `^` and `$`.
+    pub(crate) regex: Option<String>,
+}
+
+/// A part of a caller's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CertificatePart {
+    /// Its first DNS name.
+    Dns,
+    /// Its first URI.
+    Uri,
+    /// Its first e-mail address.
+    Email,
+    /// Its subject.
+    Subject,
+    /// The SHA-256 of its DER.
+    Fingerprint,
 }
 
 /// The client's region; every list that is given must hold it.

@@ -186,21 +186,6 @@ const BAD: &[(&str, &str, &str)] = &[
     ("T107", "«alerts»: {}\n", "not supported"),
     (
         "T107",
-        "listeners: [{ name: in, address: \"127.0.0.1:1\", «tls»: {} }]\n",
-        "not supported",
-    ),
-    (
-        "T107",
-        "listeners: [{ name: in, address: \"127.0.0.1:1\", timeouts: { «handshake»: 5s } }]\n",
-        "not supported",
-    ),
-    (
-        "T107",
-        "listeners: [{ name: in, address: \"127.0.0.1:1\", protocols: [«h2»] }]\n",
-        "not supported",
-    ),
-    (
-        "T107",
         "identity: { user: [{ «jwt»: {} }] }\n",
         "not supported",
     ),

@@ -104,6 +104,18 @@ fn told(file: &Path, loaded: &Loaded, errors: usize, colour: bool) -> String {
             count(n, "warning")
         ),
     });
+    for listener in loaded.config.iter().flat_map(|config| &config.listeners) {
+        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            let pair = &certificate.pair;
+            text.push_str(&format!(
+                "  listener {}: certificate {} ends {} ({})\n",
+                listener.name,
+                pair.cert.display(),
+                pair.not_after,
+                pair.names.join(", ")
+            ));
+        }
+    }
     text
 }
 

@@ -41,6 +41,10 @@ pub struct Explain {
     /// The listener that the request comes in by [default: the first of the file].
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
+    /// A part of the certificate that the caller showed: dns=, uri=, email=, ip=, subject= or fingerprint=; may be given
+    /// more than once.
+    #[arg(long, value_name = "PART=VALUE")]
+    client_certificate: Vec<String>,
     /// Believe the headers although the listener would not.
     #[arg(long)]
     trusted: bool,
@@ -88,6 +92,7 @@ impl Explain {
             headers: self.headers,
             client: self.client,
             listener: self.listener,
+            client_certificate: self.client_certificate,
             trusted: self.trusted,
         };
         let explanation = match question::answer(&snapshot, &question) {

@@ -115,6 +115,17 @@ fn process(status: &Value, colour: bool) -> String {
             word(&listener["address"])
         );
     }
+    for certificate in list(&status["certificates"]) {
+        let names = list(&certificate["names"]).iter().map(word);
+        let _ = writeln!(
+            text,
+            "  {:<24} certificate {} ends {} ({})",
+            word(&certificate["listener"]),
+            word(&certificate["file"]),
+            word(&certificate["not_after"]),
+            names.collect::<Vec<_>>().join(", "),
+        );
+    }
     for service in list(&status["services"]) {
         let _ = writeln!(text, "\nservice {}", word(&service["name"]));
         for version in list(&service["versions"]) {

@@ -9,7 +9,8 @@ use tidegate_config::{self as config, Config};
 use crate::record::Ledger;
 use crate::route::{Regions, Table};
 use crate::snapshot::edits::Edits;
-use crate::snapshot::{InForce, Listener, Route, Snapshot};
+use crate::snapshot::{InForce, Listener, ListenerKey, Route, Snapshot};
+use crate::transport::serving::Serving;
 use crate::upstream::Version;
 
 /// Compiles `config` into the snapshot that follows `old`. `regions` is its geo database, opened. Every rollout begins
@@ -43,6 +44,7 @@ pub fn compile(
         .map(|(at, listener)| Listener {
             trusted: names(&listener.trusted_headers),
             stripped: table.stripped(at).into(),
+            serving: Serving::compile(listener, serving_before(listener, old)),
         })
         .collect();
     let rollouts = config
@@ -96,6 +98,16 @@ fn versions(
             .unwrap_or_else(|| Arc::new(new))
     };
     service.versions.iter().map(version).collect()
+}
+
+/// What a listener's handshakes went by so far.
+fn serving_before<'a>(
+    listener: &config::Listener,
+    old: Option<&'a Snapshot>,
+) -> Option<&'a Arc<Serving>> {
+    let old = old?;
+    let at = old.listener_of(&ListenerKey::of(listener))?;
+    old.listeners[at].serving.as_ref()
 }
 
 fn names(names: &[String]) -> Vec<HeaderName> {

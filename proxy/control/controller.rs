@@ -7,9 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tidegate_config::{self as config, Config, Loaded, Problem, Severity, Watch};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::admin::api::{Api, file_state};
 use super::admin::server::{Door, Server};
+use super::certificates::{self, REMIND_EVERY};
 use super::changes::Changes;
 use super::compile::{compile, keep_database};
 use super::fixed::Fixed;
@@ -108,8 +110,14 @@ impl<D: Doors> Controller<D> {
     /// Takes edits and orders until nobody can send an order any more. Dropped between two steps of an edit, it leaves
     /// the proxy either before it or after it.
     pub async fn run(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        // What was true when the file was read was told then.
+        let first = Instant::now() + REMIND_EVERY;
+        let mut daily = tokio::time::interval_at(first, REMIND_EVERY);
         loop {
             tokio::select! {
+                _ = daily.tick() => {
+                    certificates::remind(&self.live.current().config, Timestamp::now());
+                }
                 loaded = self.watch.next() => self.take(loaded).await,
                 order = orders.recv() => match order {
                     Some(order) => self.obey(order).await,

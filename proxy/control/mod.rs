@@ -3,6 +3,7 @@
 //! - [`controller`]: takes edits and orders, publishes snapshots
 //! - [`compile`]: a file made into a snapshot
 //! - [`changes`]: what an edit changes, in words
+//! - [`certificates`]: when what callers are shown ends
 //! - [`journal`]: what rollouts remember across restarts
 //! - [`fixed`]: what only a restart changes
 //! - [`machine`]: what is wrong with the machine rather than with the file
@@ -16,6 +17,7 @@
 //! - [`admin`]: the HTTP API
 
 pub mod admin;
+pub mod certificates;
 pub mod changes;
 pub mod compile;
 pub mod controller;

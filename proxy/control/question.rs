@@ -10,6 +10,7 @@ use tidegate_config::{Config, Profile};
 
 use crate::route::{Caller, Explanation, Regions, Table};
 use crate::snapshot::{Listener, Snapshot};
+use crate::transport::session::ClientCertificate;
 
 /// A request that nobody has sent.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Question {
     /// The listener that it comes in by; the first where nothing is said.
     #[serde(default)]
     pub listener: Option<String>,
+    /// Parts of the certificate that the caller showed: `dns=alice.example.com`. Where nothing is said it showed none.
+    #[serde(default)]
+    pub client_certificate: Vec<String>,
     /// Whether the headers are believed although the listener would not.
     #[serde(default)]
     pub trusted: bool,
@@ -65,6 +69,14 @@ pub enum BadQuestion {
     /// A header is none.
     #[error("headers: {0:?} is not a header; write NAME: VALUE")]
     Header(String),
+    /// A part of a certificate is none.
+    #[error(
+        "client_certificate: {0:?} is no part of a certificate; write one of dns=, uri=, email=, ip=, subject= and fingerprint="
+    )]
+    Certificate(String),
+    /// The listener would never see a certificate.
+    #[error("client_certificate: the listener {0:?} asks its callers for none (`tls.client_auth`)")]
+    NotAsked(String),
     /// No listener has this name.
     #[error("listener: there is none named {asked:?}; the file has {}", there.join(", "))]
     Listener {
@@ -121,6 +133,12 @@ pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, B
         None => host_of(&headers),
     };
     let path = path(uri.path(), !is_edge)?;
+    let asks = listeners[listener].serving.as_ref().is_some_and(|s| s.asks);
+    let certificate = certificate(&question.client_certificate)?;
+    if certificate.is_some() && !asks {
+        let name = config.listeners[listener].name.clone();
+        return Err(BadQuestion::NotAsked(name));
+    }
     let caller = Caller {
         listener,
         method: &method,
@@ -129,6 +147,7 @@ pub fn answer(snapshot: &Snapshot, question: &Question) -> Result<Explanation, B
         query: uri.query(),
         headers: &headers,
         client: question.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        certificate: certificate.as_ref(),
     };
     Ok(table.explain(&caller, &**rollouts, &mut || fastrand::u64(..)))
 }
@@ -181,6 +200,32 @@ fn path(path: &str, encoded_slash: bool) -> Result<Cow<'_, str>, BadQuestion> {
             tidegate_config::BadPath::EncodedSlash => "%2F or %5C",
         },
     })
+}
+
+/// The certificate that these are parts of.
+fn certificate(parts: &[String]) -> Result<Option<ClientCertificate>, BadQuestion> {
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    // Every certificate has one; nobody has this.
+    let mut made = ClientCertificate {
+        fingerprint: "unknown".to_owned(),
+        ..ClientCertificate::default()
+    };
+    for part in parts {
+        let wrong = || BadQuestion::Certificate(part.clone());
+        let (kind, value) = part.split_once('=').ok_or_else(wrong)?;
+        match kind.trim() {
+            "dns" => made.dns.push(value.to_ascii_lowercase()),
+            "uri" => made.uri.push(value.to_owned()),
+            "email" => made.email.push(value.to_owned()),
+            "ip" => made.ip.push(value.to_owned()),
+            "subject" => made.subject = value.to_owned(),
+            "fingerprint" => made.fingerprint = value.replace(':', "").to_ascii_lowercase(),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(Some(made))
 }
 
 fn header_map(lines: &[(String, String)]) -> Result<HeaderMap, BadQuestion> {

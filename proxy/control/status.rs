@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tidegate_config as config;
 
 use super::admin::api::file_state;
+use super::certificates;
 use super::standing::{Phase, Standing, rfc3339};
 use crate::record::{EndpointHealth, Ledger};
 use crate::snapshot::Snapshot;
@@ -36,6 +37,7 @@ pub fn status(
         "rollouts": rollouts,
         "services": services.map(|(written, running)| service(written, running, ledger, now)).collect::<Vec<_>>(),
         "listeners": *standing.listeners(),
+        "certificates": certificates::status(&snapshot.config),
         "workers": workers,
     })
 }

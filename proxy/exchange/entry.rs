@@ -30,7 +30,7 @@ impl Log {
     }
 
     /// Begins the line of a request; `None` where no log is kept.
-    pub fn begin(&self, head: &Parts, peer: &Peer, view: &Rc<View>) -> Option<Box<Entry>> {
+    pub fn begin(&self, head: &Parts, peer: &Rc<Peer>, view: &Rc<View>) -> Option<Box<Entry>> {
         view.snapshot.config.access_log.as_ref()?;
         let kept = |name: HeaderName| head.headers.get(name).cloned();
         Some(Box::new(Entry {
@@ -39,6 +39,7 @@ impl Log {
             time: SystemTime::now(),
             listener: view.snapshot.listener_of(&peer.listener),
             client: peer.address.ip(),
+            peer: peer.clone(),
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: kept(header::HOST),
@@ -68,6 +69,7 @@ pub struct Entry {
     time: SystemTime,
     listener: Option<usize>,
     client: IpAddr,
+    peer: Rc<Peer>,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -137,6 +139,13 @@ impl Entry {
         self.refusal = Some(reason);
     }
 
+    /// As asked: over HTTP/2 most callers tell it in the target.
+    fn host(&self) -> &[u8] {
+        let said = self.host.as_ref().map(HeaderValue::as_bytes);
+        let authority = self.uri.authority().map(|a| a.as_str().as_bytes());
+        said.or(authority).unwrap_or_default()
+    }
+
     /// Writes the line, if the sample wants it.
     pub fn write(&self, outcome: &Outcome) {
         let snapshot = &self.view.snapshot;
@@ -164,7 +173,7 @@ impl Entry {
                 .map_or("", |at| &snapshot.config.listeners[at].name),
             client: self.client,
             method: self.method.as_str(),
-            host: self.host.as_ref().map_or(b"", |h| h.as_bytes()),
+            host: self.host(),
             path: self.uri.path().as_bytes(),
             query: self.uri.query().map(str::as_bytes),
             protocol: if self.version == Version::HTTP_2 {
@@ -172,6 +181,7 @@ impl Entry {
             } else {
                 "HTTP/1.1"
             },
+            session: self.peer.session.as_deref(),
             revision: snapshot.revision,
             route: route.map(|r| r.name.as_str()),
             rule,

@@ -26,7 +26,7 @@ use super::{Answer, Peer, fallback, local, refusal};
 use crate::http1::head::recycle;
 use crate::record::{Failure, Reason, RouteId, Series, VersionId, WorkerLedger};
 use crate::route::{Caller, Choice, Decision};
-use crate::snapshot::{View, Viewer};
+use crate::snapshot::{Listener, View, Viewer};
 use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::{Inbound, Outbound};
 
@@ -126,10 +126,15 @@ impl Gate {
             client,
         };
 
-        let admitted = match screen::admit(head, listener, &view.snapshot.listeners[at], from) {
+        let known = &view.snapshot.listeners[at];
+        let encrypted = peer.is_encrypted();
+        let admitted = match screen::admit(head, listener, known, from, encrypted) {
             Ok(admitted) => admitted,
             Err(reason) => return Err(reason),
         };
+        if encrypted && is_misdirected(host_of(head), peer, known) {
+            return Err(Reason::Misdirected);
+        }
         if view.snapshot.table.conflict(at, &head.headers).is_some()
             && listener.profile == config::Profile::Edge
         {
@@ -146,6 +151,7 @@ impl Gate {
             query: head.uri.query(),
             headers: &head.headers,
             client,
+            certificate: peer.certificate(),
         };
         match view
             .snapshot
@@ -156,7 +162,7 @@ impl Gate {
             Decision::Answer { route } => {
                 let written = &view.snapshot.config.routes[route];
                 account.set_series(passage.series(route, VersionId::NONE));
-                let mut response = local::answer(&written.action, head);
+                let mut response = local::answer(&written.action, head, encrypted);
                 edit_local(&mut response, &passage, route);
                 Ok(self.answer_here(response, account))
             }
@@ -309,7 +315,7 @@ impl Gate {
         response
     }
 
-    fn open(&self, head: &Parts, peer: &Peer, view: &Rc<View>, started: Instant) -> Account {
+    fn open(&self, head: &Parts, peer: &Rc<Peer>, view: &Rc<View>, started: Instant) -> Account {
         let series = Series {
             listener: peer.listener_id,
             route: RouteId::NONE,
@@ -367,6 +373,19 @@ impl Gate {
         }
         Ok(stream)
     }
+}
+
+/// Whether a request is for a host that its connection was not opened for, where that decided whom the caller had to
+/// convince who it is (RFC 9110 §7.4). Where callers are not asked, one connection may carry requests for all hosts.
+fn is_misdirected(host: &str, peer: &Peer, listener: &Listener) -> bool {
+    let (Some(session), Some(serving)) = (&peer.session, &listener.serving) else {
+        return false;
+    };
+    serving.asks
+        && !host.is_empty()
+        && !serving
+            .certificates
+            .are_for_both(session.server_name.as_deref(), host)
 }
 
 /// A request's head as another version of its service gets it: rewritten, not edited yet.

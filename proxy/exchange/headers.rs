@@ -24,6 +24,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
 const VIA_1: HeaderValue = HeaderValue::from_static("1.1 tidegate");
 const VIA_2: HeaderValue = HeaderValue::from_static("2.0 tidegate");
 /// A longer ID from outside is replaced.
@@ -189,7 +190,7 @@ fn tell_origin(
         add_to_origin(headers, peer);
     } else {
         headers.insert(X_FORWARDED_FOR, peer.address_value.clone());
-        headers.insert(X_FORWARDED_PROTO, HTTP);
+        headers.insert(X_FORWARDED_PROTO, scheme(peer));
         if let Some(host) = headers.get(header::HOST).cloned() {
             headers.insert(X_FORWARDED_HOST, host);
         }
@@ -197,10 +198,14 @@ fn tell_origin(
     }
 }
 
+fn scheme(peer: &Peer) -> HeaderValue {
+    if peer.is_encrypted() { HTTPS } else { HTTP }
+}
+
 fn add_to_origin(headers: &mut HeaderMap, peer: &Peer) {
     append_element(headers, X_FORWARDED_FOR, &peer.address_value);
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HTTP);
+        headers.insert(X_FORWARDED_PROTO, scheme(peer));
     }
     if !headers.contains_key(X_FORWARDED_HOST)
         && let Some(host) = headers.get(header::HOST).cloned()

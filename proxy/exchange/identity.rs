@@ -8,16 +8,20 @@ use super::client_address::is_trusted;
 use super::headers;
 use super::passage::Passage;
 
-/// Whether the cookie that is given may travel over https alone: the client came over it, by the word of a trusted proxy.
+/// Whether the cookie that is given may travel over https alone: the client came over it, as the connection shows or by the
+/// word of a trusted proxy.
 pub fn assigned_secure(head: &Parts, passage: &Passage<'_>) -> bool {
     let listener = passage.listener;
     let believed = listener.profile == config::Profile::Sidecar
         || is_trusted(passage.peer.address.ip(), &listener.client_address);
-    believed
-        && head
-            .headers
-            .get(headers::X_FORWARDED_PROTO)
-            .is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"https"))
+    let said = head
+        .headers
+        .get(headers::X_FORWARDED_PROTO)
+        .filter(|_| believed);
+    match said {
+        Some(scheme) => scheme.as_bytes().eq_ignore_ascii_case(b"https"),
+        None => passage.peer.is_encrypted(),
+    }
 }
 
 /// Gives the visitor the ID that this very request was split by, for a year.

@@ -35,9 +35,9 @@ pub fn max_forwards(head: &mut Parts, survey: Survey) -> Option<Response<Answer>
 }
 
 /// What a route with `redirect` or `respond` answers.
-pub fn answer(action: &config::Action, head: &Parts) -> Response<Answer> {
+pub fn answer(action: &config::Action, head: &Parts, encrypted: bool) -> Response<Answer> {
     match action {
-        config::Action::Redirect(redirect) => redirected(redirect, head),
+        config::Action::Redirect(redirect) => redirected(redirect, head, encrypted),
         config::Action::Respond(respond) => {
             let mut response = Response::new(Answer::Whole(Bytes::from(respond.body.clone())));
             *response.status_mut() = StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK);
@@ -53,7 +53,7 @@ pub fn answer(action: &config::Action, head: &Parts) -> Response<Answer> {
     }
 }
 
-fn redirected(redirect: &config::Redirect, head: &Parts) -> Response<Answer> {
+fn redirected(redirect: &config::Redirect, head: &Parts, encrypted: bool) -> Response<Answer> {
     let asked = head
         .headers
         .get(header::HOST)
@@ -65,7 +65,8 @@ fn redirected(redirect: &config::Redirect, head: &Parts) -> Response<Answer> {
         }
         _ => (asked, None),
     };
-    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+    let own = if encrypted { "https" } else { "http" };
+    let scheme = redirect.scheme.as_deref().unwrap_or(own);
     let host = redirect.host.as_deref().unwrap_or(asked_host);
     // Another scheme or host means its own default port, unless one is written.
     let kept = redirect.scheme.is_none() && redirect.host.is_none();
@@ -123,7 +124,7 @@ mod tests {
             .body(())
             .expect("a request");
         let action = config::Action::Redirect(redirect.clone());
-        let response = answer(&action, &request.into_parts().0);
+        let response = answer(&action, &request.into_parts().0, false);
         response.headers()["location"]
             .to_str()
             .expect("text")

@@ -44,7 +44,10 @@ pub fn raw(reason: Reason) -> Vec<u8> {
     let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let phrase = status.canonical_reason().unwrap_or("");
     let word = reason.as_str();
-    let body = format!("tidegate: {word}\n");
+    let body = match reason {
+        Reason::PlainHttp => format!("tidegate: {word}: plain HTTP was sent to an HTTPS port\n"),
+        _ => format!("tidegate: {word}\n"),
+    };
     let (code, length) = (status.as_u16(), body.len());
     format!(
         "HTTP/1.1 {code} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\

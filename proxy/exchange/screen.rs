@@ -23,7 +23,7 @@ pub struct Admitted {
     pub upgrade: Option<HeaderValue>,
 }
 
-/// Checks the head of a request of a peer at `from` and brings it into its one form.
+/// Checks the head of a request of a peer at `from` and brings it into its one form. `encrypted`: its connection is.
 ///
 /// # Errors
 /// The reason to refuse it.
@@ -32,12 +32,13 @@ pub fn admit(
     wanted: &config::Listener,
     listener: &Listener,
     from: IpAddr,
+    encrypted: bool,
 ) -> Result<Admitted, Reason> {
     check_method(&head.method)?;
     check_size(head, &wanted.limits)?;
     let survey = Survey::of(&head.headers);
     settle_host(head, survey)?;
-    check_scheme(head, wanted, from)?;
+    check_scheme(head, wanted, from, encrypted)?;
     settle_target(head, wanted.profile)?;
     check_framing(head, survey)?;
     check_expectation(head, survey)?;
@@ -136,13 +137,24 @@ fn is_host(host: &[u8]) -> bool {
         }
 }
 
-/// `http`; `https` too from whoever may have ended the encryption (RFC 9110 §7.4).
-fn check_scheme(head: &Parts, wanted: &config::Listener, from: IpAddr) -> Result<(), Reason> {
+/// The connection's own: `https` with TLS, else `http`. The other one too from whoever may have ended an encryption, or
+/// begun one (RFC 9110 §7.4).
+fn check_scheme(
+    head: &Parts,
+    wanted: &config::Listener,
+    from: IpAddr,
+    encrypted: bool,
+) -> Result<(), Reason> {
+    let (own, other) = if encrypted {
+        (Scheme::HTTPS, Scheme::HTTP)
+    } else {
+        (Scheme::HTTP, Scheme::HTTPS)
+    };
     match head.uri.scheme() {
         None => Ok(()),
-        Some(scheme) if *scheme == Scheme::HTTP => Ok(()),
+        Some(scheme) if *scheme == own => Ok(()),
         Some(scheme)
-            if *scheme == Scheme::HTTPS
+            if *scheme == other
                 && (wanted.profile == config::Profile::Sidecar
                     || is_trusted(from, &wanted.client_address)) =>
         {

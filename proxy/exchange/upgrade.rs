@@ -111,6 +111,8 @@ async fn one_way(
         }
         moved.set(Instant::now());
         to.write_all(&buffer[..n]).await?;
+        // Of an encrypted stream: what it has taken may not have left.
+        to.flush().await?;
         moved.set(Instant::now());
     }
 }
@@ -137,8 +139,8 @@ impl AsyncWrite for CallerEnd {
         self.0.poll_raw_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_raw_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -205,7 +205,13 @@ impl Wire {
         flushed
     }
 
-    /// Takes bytes from a version's socket as they are, at most `left`. All that was put must be flushed.
+    /// Whether bytes may go from a version's socket to this one's as they are: nothing has to be encrypted.
+    pub fn can_carry(&self) -> bool {
+        self.inner.borrow().socket.tcp().is_some()
+    }
+
+    /// Takes bytes from a version's socket as they are, at most `left`. All that was put must be flushed. Only where it
+    /// [can](Self::can_carry).
     ///
     /// # Errors
     /// [`CarryError`].
@@ -269,6 +275,11 @@ impl Wire {
     /// Bytes as they are, for a tunnel: what was put before must be flushed.
     pub fn poll_raw_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner.borrow_mut().socket).poll_write(cx, bytes)
+    }
+
+    /// Sends what was written to the end.
+    pub fn poll_raw_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner.borrow_mut().socket).poll_flush(cx)
     }
 
     /// Says that nothing more will be sent.

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,11 +17,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::delivery::Delivered;
+use super::handshake::{Failure, Handshakes, linger};
 use super::http1;
 use super::pulse::{Order, Pulse};
 use super::stream::Stream;
 use crate::exchange::{Gate, Peer, refusal};
-use crate::record::Reason;
+use crate::record::{Handshake, ListenerId, Reason};
+use crate::transport::serving::Serving;
+use crate::transport::session::Session;
+use crate::transport::socket::Socket;
 use crate::upstream::Inbound;
 use crate::upstream::connect::Local;
 
@@ -73,25 +78,95 @@ pub struct Connection {
     pub pulse: Rc<Pulse>,
     /// The proxy is leaving: answers ask the caller to close.
     pub leaving: Rc<std::cell::Cell<bool>>,
+    /// Where callers must speak TLS.
+    pub tls: Option<Encrypted>,
+}
+
+/// What a connection needs that must be encrypted.
+pub struct Encrypted {
+    /// What its handshake goes by.
+    pub serving: Arc<Serving>,
+    /// Those of its worker.
+    pub handshakes: Rc<Handshakes>,
+    /// What they are counted under.
+    pub listener: ListenerId,
 }
 
 impl Connection {
     /// Serves it to its end.
-    pub async fn serve(self, stream: TcpStream, peer: impl FnOnce(bool) -> Peer) {
-        let http2 = match (self.terms.http1, self.terms.h2c) {
-            (true, false) => false,
-            (false, true) => true,
-            _ => match self.speaks_http2(&stream).await {
-                Some(http2) => http2,
+    pub async fn serve(
+        self,
+        stream: TcpStream,
+        peer: impl FnOnce(bool, Option<Box<Session>>) -> Peer,
+    ) {
+        let (socket, http2, session) = match &self.tls {
+            None => match self.speaks(&stream).await {
+                Some(http2) => (Socket::from(stream), http2, None),
+                None => return,
+            },
+            // Boxed: a handshake needs much room, and for a short time.
+            Some(tls) => match Box::pin(self.encrypt(stream, tls)).await {
+                Some((socket, session)) => {
+                    let http2 = match session.alpn {
+                        Some(protocol) => protocol == "h2",
+                        None => tls.serving.only_h2,
+                    };
+                    (socket, http2, Some(session))
+                }
                 None => return,
             },
         };
-        let peer = Rc::new(peer(http2));
+        let peer = Rc::new(peer(http2, session));
         if http2 {
-            self.serve_http2(stream, peer).await;
+            self.serve_http2(socket, peer).await;
         } else {
-            http1::serve(&self, stream, peer).await;
+            http1::serve(&self, socket, peer).await;
         }
+    }
+
+    /// Whether a caller without TLS speaks HTTP/2; `None` where it leaves.
+    async fn speaks(&self, stream: &TcpStream) -> Option<bool> {
+        match (self.terms.http1, self.terms.h2c) {
+            (true, false) => Some(false),
+            (false, true) => Some(true),
+            _ => self.speaks_http2(stream).await,
+        }
+    }
+
+    /// The caller's handshake; `None` where there is nobody to serve.
+    async fn encrypt(&self, stream: TcpStream, tls: &Encrypted) -> Option<(Socket, Box<Session>)> {
+        let shaken = tokio::select! {
+            shaken = tls.handshakes.shake(stream, &tls.serving) => shaken,
+            () = tokio::time::sleep(self.terms.timeouts.handshake) => {
+                Err(Failure::Failed(Handshake::Timeout, None))
+            }
+            () = self.aborted() => return None,
+        };
+        let ledger = self.gate.ledger();
+        let (how, shaken) = match shaken {
+            Ok((stream, session)) => (Handshake::done(&session), Ok((stream, session))),
+            Err(Failure::Silent) => return None,
+            Err(Failure::PlainHttp(stream)) => {
+                (Handshake::PlainHttp, Err(Failure::PlainHttp(stream)))
+            }
+            Err(Failure::Failed(how, stream)) => (how, Err(Failure::Failed(how, stream))),
+        };
+        ledger.shook(tls.listener, how);
+        if let Some(reason) = how.refusal() {
+            ledger.refuse(tls.listener, reason);
+        }
+        match shaken {
+            Ok((stream, session)) => return Some((stream.into(), Box::new(session))),
+            Err(Failure::PlainHttp(stream)) => say(stream, Reason::PlainHttp).await,
+            Err(Failure::Failed(_, Some(stream))) => linger(stream).await,
+            Err(_) => {}
+        }
+        None
+    }
+
+    /// Ready when the connection must end.
+    async fn aborted(&self) {
+        while self.ordered().await != Order::Abort {}
     }
 
     /// Looks at the first bytes without taking them; `None` when the caller leaves or says nothing for too long.
@@ -135,14 +210,14 @@ impl Connection {
         .await
     }
 
-    async fn serve_http2(self, stream: TcpStream, peer: Rc<Peer>) {
+    async fn serve_http2(self, socket: Socket, peer: Rc<Peer>) {
         let service = Served {
             gate: self.gate.clone(),
             peer: peer.clone(),
             pulse: self.pulse.clone(),
             begun: Rc::default(),
         };
-        let io = Stream::new(stream.into(), self.pulse.signs(), service.begun.clone());
+        let io = Stream::new(socket, self.pulse.signs(), service.begun.clone());
         let io = TokioIo::new(io);
         let limits = &self.terms.limits;
         let mut builder = http2::Builder::new(Local);

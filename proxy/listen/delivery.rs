@@ -183,6 +183,7 @@ mod tests {
     use tidegate_config::ListenerTimeouts;
 
     const TIMEOUTS: ListenerTimeouts = ListenerTimeouts {
+        handshake: Duration::from_secs(5),
         header: Duration::from_secs(10),
         body_idle: Duration::from_secs(30),
         idle: Duration::from_secs(60),

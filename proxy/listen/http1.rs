@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use http::{Method, Response, Version, header};
 use http_body::Body as _;
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::pulse::Order;
@@ -20,6 +19,7 @@ use crate::http1::head::{Bounds, HeadError, RequestHead, recycle};
 use crate::http1::relay::Relay;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
+use crate::transport::socket::Socket;
 use crate::upstream::Inbound;
 
 /// What is read of a body that nobody wanted, so that the connection can go on; a longer one ends it.
@@ -38,9 +38,9 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
+pub async fn serve(connection: &Connection, socket: Socket, peer: Rc<Peer>) {
     let pulse = &connection.pulse;
-    let wire = Rc::new(Wire::new(stream.into(), pulse.signs()));
+    let wire = Rc::new(Wire::new(socket, pulse.signs()));
     let mut requests = pin!(requests(connection, &wire, &peer));
     let order = poll_fn(|cx| {
         pulse.wake_with(cx.waker());
@@ -217,13 +217,14 @@ async fn send_body(wire: &Wire, mut body: Answer, framing: Framing) -> io::Resul
     let mut trailers = None;
     let mut relay: Option<Relay> = None;
     let mut is_broken = false;
+    let can_carry = framing != Framing::Chunked && wire.can_carry();
     poll_fn(|cx| {
         loop {
             if is_broken {
                 ready!(wire.poll_flush(cx))?;
                 return Poll::Ready(Err(gone()));
             }
-            if framing != Framing::Chunked && (relay.is_some() || body.has_source()) {
+            if can_carry && (relay.is_some() || body.has_source()) {
                 ready!(wire.poll_flush(cx))?;
                 let relay = relay.get_or_insert_with(Relay::default);
                 let Poll::Ready(carried) = body.poll_carry(wire, relay, cx) else {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::connection::{self, Connection, Terms};
+use super::connection::{self, Connection, Encrypted, Terms};
 use super::presence::{Crowd, Presence};
 use super::pulse::Door;
 use super::worker::Worker;
@@ -21,6 +21,7 @@ use crate::descriptors::{self, Use};
 use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
 use crate::snapshot::ListenerKey;
+use crate::transport::serving::Serving;
 
 /// Waits after a failed accept: short at first, so that one freed descriptor is used at once.
 const BACK_OFF: [Duration; 4] = [
@@ -116,17 +117,24 @@ impl Listener {
             return;
         };
         let terms = Terms::from(&view.snapshot.config.listeners[at]);
+        let serving = view.snapshot.listeners[at].serving.clone();
         let ledger = self.worker.gate.ledger();
         match self
             .crowd
             .enter(address.ip().to_canonical(), &terms.limits, ledger, self.id)
         {
-            Ok(presence) => self.serve(stream, address, terms, presence),
-            Err(reason) => self.turn_away(stream, reason),
+            Ok(presence) => self.serve(stream, address, (terms, serving), presence),
+            Err(reason) => self.turn_away(stream, serving.is_none(), reason),
         }
     }
 
-    fn serve(&self, stream: TcpStream, address: SocketAddr, terms: Terms, presence: Presence) {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        (terms, serving): (Terms, Option<Arc<Serving>>),
+        presence: Presence,
+    ) {
         if stream.set_nodelay(true).is_err() {
             return; // already closed by the caller
         }
@@ -137,17 +145,23 @@ impl Listener {
             terms,
             pulse,
             leaving: worker.leaving.clone(),
+            tls: serving.map(|serving| Encrypted {
+                serving,
+                handshakes: worker.handshakes.clone(),
+                listener: self.id,
+            }),
         };
         let (key, id) = (self.key.clone(), self.id);
-        tokio::task::spawn_local(connection.serve(stream, move |http2| {
-            Peer::new(address, key, id, http2, Box::new(presence))
+        tokio::task::spawn_local(connection.serve(stream, move |http2, session| {
+            Peer::new(address, key, id, http2, session, Box::new(presence))
         }));
     }
 
-    fn turn_away(&self, stream: TcpStream, reason: Reason) {
+    fn turn_away(&self, stream: TcpStream, can_be_told: bool, reason: Reason) {
         self.worker.gate.ledger().refuse(self.id, reason);
         let telling = self.worker.telling.clone();
-        if telling.get() >= TOLD_AT_ONCE {
+        // A handshake would cost more than to let the caller in.
+        if !can_be_told || telling.get() >= TOLD_AT_ONCE {
             return;
         }
         telling.set(telling.get() + 1);

@@ -4,6 +4,7 @@
 //! - [`worker`]: one thread: its runtime, its gate, its orders
 //! - [`listener`]: one socket of one worker: accept, bounds, back off
 //! - [`connection`]: one connection: which protocol, then requests until it ends
+//! - [`handshake`]: TLS: how an encrypted connection begins
 //! - [`http1`]: the requests of a connection that speaks HTTP/1.1, one after the other
 //! - [`delivery`]: an answer over one stream of HTTP/2, which is taken away from a caller that makes no room for it
 //! - [`presence`]: that a connection is here: counted, and bounded
@@ -12,6 +13,7 @@
 
 pub mod connection;
 pub mod delivery;
+pub mod handshake;
 pub mod http1;
 pub mod listener;
 pub mod presence;

@@ -275,6 +275,7 @@ mod tests {
     use super::*;
 
     const TIMEOUTS: ListenerTimeouts = ListenerTimeouts {
+        handshake: Duration::from_secs(5),
         header: Duration::from_secs(10),
         body_idle: Duration::from_secs(30),
         idle: Duration::from_secs(60),

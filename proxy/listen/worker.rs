@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use super::handshake::Handshakes;
 use super::listener::Listener;
 use super::presence::Crowd;
 use super::pulse::{Order, Pulses, SWEEP};
@@ -26,6 +27,8 @@ pub struct Worker {
     pub pulses: Pulses,
     /// The proxy is leaving.
     pub leaving: Rc<Cell<bool>>,
+    /// TLS handshakes under way.
+    pub handshakes: Rc<Handshakes>,
     /// Callers that are being told that there is no room.
     pub telling: Rc<Cell<usize>>,
 }
@@ -76,8 +79,10 @@ impl Worker {
             gate: Rc::new(Gate::new(viewer, start.ledger, start.log, start.cut)),
             pulses: Pulses::new(Instant::now()),
             leaving: Rc::default(),
+            handshakes: Rc::default(),
             telling: Rc::default(),
         });
+        tokio::task::spawn_local(worker.handshakes.clone().run());
         let mut commands = start.commands;
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 #[expect(
     clippy::disallowed_types,
@@ -16,8 +16,8 @@ use crate::record::ids::{Name, Names, OTHER};
 use crate::record::rollouts::{RolloutCell, Rollouts, units};
 use crate::record::worker::{SeriesKey, Shard};
 use crate::record::{
-    Arm, Incident, ListenerId, Reason, RolloutCounts, RolloutId, RolloutTimes, RouteId, SlowBound,
-    Totals, VersionId, WorkerLedger,
+    Arm, Handshake, Incident, ListenerId, Reason, RolloutCounts, RolloutId, RolloutTimes, RouteId,
+    SlowBound, Totals, VersionId, WorkerLedger,
 };
 
 /// Every count since the start of the process. Workers write to it through their [`WorkerLedger`]; anybody reads.
@@ -249,33 +249,27 @@ impl Ledger {
 
     /// The counts of every shown listener, used or not.
     pub(crate) fn listeners(&self) -> Vec<Listening> {
-        let mut sums = BTreeMap::<ListenerId, (i64, [u64; Reason::COUNT])>::new();
+        let mut sums = BTreeMap::<ListenerId, Listening>::new();
+        let shown: Vec<_> = self.names().listeners.shown().collect();
         sums.extend(
-            self.names()
-                .listeners
-                .shown()
-                .map(|id| (ListenerId(id), (0, [0; Reason::COUNT]))),
+            shown
+                .iter()
+                .map(|id| (ListenerId(*id), Listening::default())),
         );
         for shard in &self.shards {
             for (id, door) in &shard.cells().listeners {
-                let (connections, refusals) = sums.entry(*id).or_insert((0, [0; Reason::COUNT]));
-                *connections += door.connections.load(Ordering::Relaxed);
-                for (sum, count) in refusals.iter_mut().zip(&door.refusals) {
-                    *sum += count.load(Ordering::Relaxed);
-                }
+                let sum = sums.entry(*id).or_default();
+                sum.connections += door.connections.load(Ordering::Relaxed);
+                add(&mut sum.refusals.0, &door.refusals);
+                add(&mut sum.handshakes.0, &door.handshakes);
             }
         }
         let names = self.names();
-        let row = |id: ListenerId, connections, refusals| {
-            Some(Listening {
-                listener: word(names.listeners.name(id.0))?,
-                connections,
-                refusals,
-            })
+        let row = |(id, sum): (ListenerId, Listening)| {
+            let listener = word(names.listeners.name(id.0))?;
+            Some(Listening { listener, ..sum })
         };
-        sums.into_iter()
-            .filter_map(|(id, (connections, refusals))| row(id, connections, refusals))
-            .collect()
+        sums.into_iter().filter_map(row).collect()
     }
 
     fn names(&self) -> MutexGuard<'_, Registry> {
@@ -291,6 +285,12 @@ impl Registry {
             Name::None => Some((String::new(), String::new())),
             Name::Hidden => None,
         }
+    }
+}
+
+fn add(sums: &mut [u64], counts: &[AtomicU64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count.load(Ordering::Relaxed);
     }
 }
 
@@ -315,12 +315,24 @@ pub(crate) struct Requests {
 }
 
 /// What happened at a listener.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Listening {
     pub(crate) listener: String,
     pub(crate) connections: i64,
     /// By the discriminant of [`Reason`].
-    pub(crate) refusals: [u64; Reason::COUNT],
+    pub(crate) refusals: Counts<{ Reason::COUNT }>,
+    /// By the discriminant of [`Handshake`].
+    pub(crate) handshakes: Counts<{ Handshake::ALL.len() }>,
+}
+
+/// Counts of a closed set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts<const N: usize>(pub(crate) [u64; N]);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
 }
 
 #[cfg(test)]
@@ -445,7 +457,7 @@ mod tests {
         a.refuse(listener, Reason::Draining);
         let door = &ledger.listeners()[0];
         assert_eq!(
-            (door.connections, door.refusals[Reason::Draining as usize]),
+            (door.connections, door.refusals.0[Reason::Draining as usize]),
             (2, 1)
         );
         let totals = ledger.totals(version);
@@ -461,6 +473,8 @@ mod tests {
             profile: config::Profile::Edge,
             http1: true,
             h2c: false,
+            h2: false,
+            tls: None,
             client_address: config::ClientAddress::default(),
             limits: config::Limits {
                 connections: 1,
@@ -472,6 +486,7 @@ mod tests {
                 h2_streams: 1,
             },
             timeouts: config::ListenerTimeouts {
+                handshake: Duration::ZERO,
                 header: second,
                 body_idle: second,
                 idle: second,

@@ -18,7 +18,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString,
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::record::process::ProcessFacts;
-use crate::record::{BOUNDS, FailureKind, Ledger, Reason, Totals};
+use crate::record::{BOUNDS, FailureKind, Handshake, Ledger, Reason, Totals};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,10 @@ metrics! {
         "Open connections to endpoints.";
     REFUSALS = Counter "tidegate_refusals_total" Count ["listener", "reason"]
         "Requests and connections that the proxy turned away itself.";
+    HANDSHAKES = Counter "tidegate_tls_handshakes_total" Count ["listener", "result", "version"]
+        "TLS handshakes of clients that have ended, by how.";
+    CERTIFICATE_END = Gauge "tidegate_tls_certificate_not_after_timestamp_seconds" Seconds ["listener", "certificate"]
+        "When a certificate ends that clients are shown, in Unix time.";
     HEALTHY = Gauge "tidegate_endpoint_healthy" Count ["service", "version", "endpoint"]
         "1 where an endpoint receives requests, 0 where health checks keep it from them.";
     ROLLOUT_WEIGHT = Gauge "tidegate_rollout_weight" Count ["rollout"]
@@ -117,6 +121,17 @@ pub struct EndpointHealth {
     pub healthy: bool,
 }
 
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateEnd {
+    /// The listener's name.
+    pub listener: String,
+    /// The certificate's file.
+    pub certificate: String,
+    /// In Unix time.
+    pub not_after: i64,
+}
+
 /// What is known about a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutState {
@@ -162,6 +177,7 @@ struct Told {
     reloads: u64,
     since: Instant,
     endpoints: Vec<EndpointHealth>,
+    certificates: Vec<CertificateEnd>,
     rollouts: Vec<RolloutState>,
     rollbacks: BTreeMap<(String, &'static str), u64>,
 }
@@ -179,6 +195,7 @@ impl Metrics {
             reloads: 0,
             since: Instant::now(),
             endpoints: Vec::new(),
+            certificates: Vec::new(),
             rollouts: Vec::new(),
             rollbacks: BTreeMap::new(),
         };
@@ -213,6 +230,11 @@ impl Metrics {
     /// Every endpoint there is. The ones told before and not now are gone from the page.
     pub fn endpoints(&self, endpoints: Vec<EndpointHealth>) {
         self.told(|told| told.endpoints = endpoints);
+    }
+
+    /// Every certificate that clients are shown. The ones told before and not now are gone from the page.
+    pub fn certificates(&self, certificates: Vec<CertificateEnd>) {
+        self.told(|told| told.certificates = certificates);
     }
 
     /// Every rollout there is. The ones told before and not now are gone from the page.
@@ -274,9 +296,16 @@ impl Metrics {
         for row in self.ledger.listeners() {
             page.gauge(&CONNECTIONS, &[&row.listener], row.connections as f64);
             for reason in Reason::all() {
-                let refusals = row.refusals[reason as usize];
+                let refusals = row.refusals.0[reason as usize];
                 if refusals > 0 {
                     page.counter(&REFUSALS, &[&row.listener, reason.as_str()], refusals);
+                }
+            }
+            for how in Handshake::ALL {
+                let count = row.handshakes.0[how as usize];
+                if count > 0 {
+                    let (result, version) = how.labels();
+                    page.counter(&HANDSHAKES, &[&row.listener, result, version], count);
                 }
             }
         }
@@ -292,6 +321,13 @@ impl Metrics {
                     &HEALTHY,
                     &[&at.service, &at.version, &at.endpoint],
                     f64::from(u8::from(at.healthy)),
+                );
+            }
+            for at in &told.certificates {
+                page.gauge(
+                    &CERTIFICATE_END,
+                    &[&at.listener, &at.certificate],
+                    at.not_after as f64,
                 );
             }
             publish_rollouts(page, told);

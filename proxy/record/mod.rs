@@ -5,6 +5,7 @@
 //! single requests go to the [`AccessLog`], whose thread does the writing, so that no request waits for a disk.
 //!
 //! - `outcome`: how an exchange ended, and whose fault it was
+//! - `handshake`: how a TLS handshake ended
 //! - `reason`: why the proxy refuses, in one table
 //! - `ids`: small numbers for the names of the configuration
 //! - `tally`: the counts of one version
@@ -17,6 +18,7 @@
 
 mod access_log;
 mod arm;
+mod handshake;
 mod ids;
 mod ledger;
 mod metrics;
@@ -30,9 +32,10 @@ mod worker;
 
 pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog};
 pub use arm::Arm;
+pub use handshake::Handshake;
 pub use ids::{ListenerId, RolloutId, RouteId, VersionId};
 pub use ledger::Ledger;
-pub use metrics::{EndpointHealth, Metrics, PHASES, RolloutState};
+pub use metrics::{CertificateEnd, EndpointHealth, Metrics, PHASES, RolloutState};
 pub use observed::Recorder;
 pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
 pub use reason::Reason;

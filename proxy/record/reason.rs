@@ -11,6 +11,10 @@ pub enum Reason {
     Malformed,
     /// Its length is told twice or in two ways: what one peer takes for a body, another may take for a request.
     Framing,
+    /// HTTP without TLS, where callers must speak TLS.
+    PlainHttp,
+    /// The TLS handshake failed, or was not done in time.
+    TlsHandshake,
     /// `Host` is missing, is there twice, is not a host, or disagrees with the target.
     Host,
     /// The target is no path that can be normalised safely.
@@ -31,12 +35,15 @@ pub enum Reason {
     TargetTooLong,
     /// An `Expect` other than `100-continue`.
     Expectation,
-    /// The host is not one of the certificate that this connection was opened with.
-    WrongHost,
+    /// The listener asks callers for certificates, and the host is not one of the certificate that this connection was
+    /// opened with.
+    Misdirected,
     /// The listener has as many connections as it may.
     Connections,
     /// The client's address has as many connections as it may.
     ClientConnections,
+    /// Too many TLS handshakes are under way: the oldest makes room.
+    Handshakes,
     /// The head is over a limit, in bytes or in lines.
     HeaderTooLarge,
     /// A transfer coding other than chunked.
@@ -91,6 +98,8 @@ const GATE: Failure = Failure {
 const TABLE: &[Row] = &[
     row(Reason::Malformed, "malformed", 400, CALLER),
     row(Reason::Framing, "framing", 400, CALLER),
+    row(Reason::PlainHttp, "plain_http", 400, CALLER),
+    row(Reason::TlsHandshake, "tls_handshake", 400, CALLER),
     row(Reason::Host, "host", 400, CALLER),
     row(Reason::Target, "target", 400, CALLER),
     row(Reason::IdentityConflict, "identity_conflict", 400, CALLER),
@@ -101,9 +110,10 @@ const TABLE: &[Row] = &[
     row(Reason::BodyTooLarge, "body_too_large", 413, CALLER),
     row(Reason::TargetTooLong, "target_too_long", 414, CALLER),
     row(Reason::Expectation, "expectation", 417, CALLER),
-    row(Reason::WrongHost, "wrong_host", 421, CALLER),
+    row(Reason::Misdirected, "misdirected", 421, CALLER),
     row(Reason::Connections, "connections", 429, GATE),
     row(Reason::ClientConnections, "client_connections", 429, CALLER),
+    row(Reason::Handshakes, "handshakes", 429, GATE),
     row(Reason::HeaderTooLarge, "header_too_large", 431, CALLER),
     row(Reason::TransferCoding, "transfer_coding", 501, CALLER),
     row(

@@ -16,7 +16,8 @@ use crate::record::ids::OTHER;
 use crate::record::rollouts::{RolloutCell, Rollouts};
 use crate::record::tally::{Tally, bump, shift};
 use crate::record::{
-    Assignment, Ended, ListenerId, Measure, Outcome, Reason, RolloutId, RouteId, VersionId,
+    Assignment, Ended, Handshake, ListenerId, Measure, Outcome, Reason, RolloutId, RouteId,
+    VersionId,
 };
 
 /// Series that one worker tells apart; what comes later is counted under `(other)`. Reached only where a service
@@ -75,6 +76,7 @@ pub(crate) struct Count(pub(crate) AtomicU64);
 pub(crate) struct Door {
     pub(crate) connections: AtomicI64,
     pub(crate) refusals: [AtomicU64; Reason::COUNT],
+    pub(crate) handshakes: [AtomicU64; Handshake::ALL.len()],
 }
 
 impl Default for Door {
@@ -82,6 +84,7 @@ impl Default for Door {
         Self {
             connections: AtomicI64::new(0),
             refusals: std::array::from_fn(|_| AtomicU64::new(0)),
+            handshakes: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 }
@@ -185,6 +188,11 @@ impl WorkerLedger {
     /// Counts a refusal. A refused request that was read far enough to be answered is settled as well.
     pub fn refuse(&self, listener: ListenerId, reason: Reason) {
         self.with_door(listener, |door| bump(&door.refusals[reason as usize], 1));
+    }
+
+    /// Counts a TLS handshake that has ended.
+    pub fn shook(&self, listener: ListenerId, how: Handshake) {
+        self.with_door(listener, |door| bump(&door.handshakes[how as usize], 1));
     }
 
     /// Counts connections of callers: +1 when one is accepted, -1 when it is closed, on the same worker.

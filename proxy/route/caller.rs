@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Method};
+use tidegate_config::CertificatePart;
+
+use crate::transport::session::ClientCertificate;
 
 /// What a request says about itself. What the listener does not let its callers say is already gone.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +24,24 @@ pub struct Caller<'a> {
     pub headers: &'a HeaderMap,
     /// The client's address, after trusted proxies had their say.
     pub client: IpAddr,
+    /// The certificate that the caller showed; an authority of its listener vouches for it.
+    pub certificate: Option<&'a ClientCertificate>,
+}
+
+/// What a certificate has of one kind.
+pub(super) fn parts(
+    certificate: Option<&ClientCertificate>,
+    part: CertificatePart,
+) -> impl Iterator<Item = &str> {
+    let list = certificate.map_or(&[][..], |of| match part {
+        CertificatePart::Dns => &of.dns,
+        CertificatePart::Uri => &of.uri,
+        CertificatePart::Email => &of.email,
+        CertificatePart::Ip => &of.ip,
+        CertificatePart::Subject => std::slice::from_ref(&of.subject),
+        CertificatePart::Fingerprint => std::slice::from_ref(&of.fingerprint),
+    });
+    list.iter().map(String::as_str)
 }
 
 /// What the lines of one header say together.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
-use tidegate_config::{RegionMatch, When};
+use tidegate_config::{CertificatePart, RegionMatch, When};
 
-use super::caller::Caller;
+use super::caller::{Caller, parts};
 use super::cookie;
 use super::identity::{Identity, User};
 use super::matcher::Text;
@@ -74,6 +74,7 @@ pub(super) enum Condition {
     Region(Places),
     Source(Box<[IpNet]>),
     User(Arc<BTreeSet<String>>),
+    Certificate(CertificatePart, Text),
 }
 
 /// `when.region`, compiled: every list that is not empty must hold the client's.
@@ -111,6 +112,7 @@ impl Condition {
             When::Region(places) => Self::Region(Places::compile(places)),
             When::Source(networks) => Self::Source(networks.iter().map(canonical).collect()),
             When::User(users) => Self::User(users.clone()),
+            When::ClientCertificate(part, text) => Self::Certificate(*part, Text::compile(text)),
         }
     }
 
@@ -140,6 +142,9 @@ impl Condition {
             Self::User(users) => asked.user().is_some_and(|user| {
                 std::str::from_utf8(user.key.as_bytes()).is_ok_and(|key| users.contains(key))
             }),
+            Self::Certificate(part, text) => {
+                text.holds(parts(asked.caller.certificate, *part).map(str::as_bytes))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tidegate_config::units::PARTS;
 use tidegate_config::{HostPattern, Share};
 
-use super::caller::Caller;
+use super::caller::{Caller, parts};
 use super::condition::{Asked, Condition};
 use super::identity::KeySource;
 use super::lot::Lots;
@@ -448,6 +448,14 @@ fn seen(condition: &Condition, asked: &mut Asked<'_>) -> String {
                 "the client is {}, wanted one in {}",
                 caller.client.to_canonical(),
                 wanted.join(" or ")
+            )
+        }
+        Condition::Certificate(part, text) => {
+            let values = parts(caller.certificate, *part).map(str::to_owned);
+            compared(
+                &format!("client certificate {}", part.as_str()),
+                values,
+                text,
             )
         }
         Condition::User(users) => {

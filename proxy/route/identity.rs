@@ -4,9 +4,9 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName};
-use tidegate_config as config;
+use tidegate_config::{self as config, CertificatePart};
 
-use super::caller::{Caller, Lines, lines};
+use super::caller::{Caller, Lines, lines, parts};
 use super::chance::AssignedId;
 use super::cookie;
 
@@ -69,6 +69,7 @@ enum Source {
     Cookie(Box<str>),
     AssignCookie(Box<str>),
     ClientAddress,
+    Certificate(CertificatePart),
     /// A header whose name no request can carry.
     Never,
 }
@@ -88,6 +89,7 @@ impl Identity {
             config::UserSource::Cookie(name) => Source::Cookie(name.as_str().into()),
             config::UserSource::AssignCookie(name) => Source::AssignCookie(name.as_str().into()),
             config::UserSource::ClientAddress => Source::ClientAddress,
+            config::UserSource::ClientCertificate(part) => Source::Certificate(*part),
         };
         let edge = config
             .listeners
@@ -141,6 +143,9 @@ impl Identity {
                     Source::ClientAddress => {
                         Some(user(Key::Address(AddressText::new(caller.client))))
                     }
+                    Source::Certificate(part) => parts(caller.certificate, *part)
+                        .find(|part| !part.is_empty())
+                        .map(|part| user(Key::Sent(part.as_bytes()))),
                 }
             })
     }
@@ -172,6 +177,7 @@ impl Identity {
             Some(Source::Header(name, _)) => format!("header {name}"),
             Some(Source::Cookie(name) | Source::AssignCookie(name)) => format!("cookie {name}"),
             Some(Source::ClientAddress) => "client address".into(),
+            Some(Source::Certificate(part)) => format!("client certificate {}", part.as_str()),
             Some(Source::Never) | None => "nobody".into(),
         }
     }

@@ -87,7 +87,7 @@ pub(super) fn needs(condition: &Condition) -> Vec<Need> {
                 .collect();
             each.map(|needs| needs.concat()).into_iter().collect()
         }
-        Condition::Not(_) => Vec::new(),
+        Condition::Not(_) | Condition::Certificate(..) => Vec::new(),
         Condition::Header(name, text) => match needed_part(text) {
             Some((part, value)) => one(
                 Place::Header(name.clone(), part),

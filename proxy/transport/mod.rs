@@ -2,6 +2,12 @@
 //!
 //! - [`socket`]: the stream
 //! - [`tls`]: its encrypted kind
+//! - [`serving`]: what a listener's handshakes go by
+//! - [`certificates`]: which certificate is shown to whom
+//! - [`session`]: what a handshake agreed on
 
+pub mod certificates;
+pub mod serving;
+pub mod session;
 pub mod socket;
 pub mod tls;

@@ -268,7 +268,7 @@ fn client_hello() -> Vec<u8> {
     let settings = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = super::NAME.try_into().expect("the name is one");
+    let name = crate::tls::NAME.try_into().expect("the name is one");
     let mut connection =
         rustls::ClientConnection::new(Arc::new(settings), name).expect("no key is needed");
     let mut hello = Vec::new();

@@ -11,15 +11,9 @@ mod quota;
 mod siege;
 mod verdict;
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustls::{ClientConfig, RootCertStore};
-
-use crate::job::Certificate;
 use crate::load::{Bench, INTERRUPTED};
 use crate::measure::{Cores, pin};
 use crate::peers::Ready;
@@ -31,8 +25,6 @@ pub(crate) use verdict::Verdict;
 
 /// The attacker's share of a core.
 const SHARE: f64 = 0.2;
-/// The host's name, in the certificate and in requests.
-const NAME: &str = "attacked.test";
 
 /// What Tidegate may hold beside its connections.
 const STATED_FLOOR: u64 = 64 << 20;
@@ -71,14 +63,12 @@ pub(crate) fn measure(
     // No raised priority here: both contenders are measured in the same run, and this one is long enough to be in the
     // way of whatever else the machine does.
     pin(cores.load)?;
-    let tls = Tls::make(folder)?;
     let mut verdicts = Vec::new();
     for attack in attacks {
-        let tls = Some(&tls).filter(|_| attack.speaks == Speaks::Tls);
         let mut stand = |ready: &Ready| {
             eprintln!("{}: {} …", attack.name, ready.contender.name());
-            let mut siege = Siege::lay(bench, ready, folder, cores, tls)?;
-            siege.stand(bench, attack, quota.as_ref(), tls)
+            let mut siege = Siege::lay(bench, ready, folder, cores)?;
+            siege.stand(bench, attack, quota.as_ref())
         };
         let ours = stand(tidegate);
         let theirs = match (nginx, &ours) {
@@ -93,41 +83,4 @@ pub(crate) fn measure(
         verdicts.push(verdict);
     }
     Ok(verdicts)
-}
-
-/// A certificate, and callers who trust it.
-struct Tls {
-    files: Certificate,
-    client: Arc<ClientConfig>,
-}
-
-impl Tls {
-    fn make(folder: &Path) -> Result<Self, String> {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()])
-            .map_err(|error| format!("a certificate: {error}"))?;
-        let files = Certificate {
-            cert: folder.join("cert.pem"),
-            key: folder.join("key.pem"),
-        };
-        write(&files.cert, made.cert.pem())?;
-        write(&files.key, made.signing_key.serialize_pem())?;
-        let only_us = Permissions::from_mode(0o600);
-        fs::set_permissions(&files.key, only_us)
-            .map_err(|error| format!("{}: {error}", files.key.display()))?;
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(made.cert.der().clone())
-            .map_err(|error| format!("the certificate: {error}"))?;
-        let client = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self {
-            files,
-            client: Arc::new(client),
-        })
-    }
-}
-
-fn write(file: &Path, text: String) -> Result<(), String> {
-    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -80,7 +80,7 @@ fn come(to: SocketAddr, tls: Option<Arc<ClientConfig>>) -> io::Result<()> {
     match tls {
         None => ask(stream),
         Some(settings) => {
-            let name = super::NAME.try_into().map_err(io::Error::other)?;
+            let name = crate::tls::NAME.try_into().map_err(io::Error::other)?;
             let session = ClientConnection::new(settings, name).map_err(io::Error::other)?;
             ask(StreamOwned::new(session, stream))
         }
@@ -90,7 +90,7 @@ fn come(to: SocketAddr, tls: Option<Arc<ClientConfig>>) -> io::Result<()> {
 fn ask(mut stream: impl Read + Write) -> io::Result<()> {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-        super::NAME
+        crate::tls::NAME
     );
     stream.write_all(request.as_bytes())?;
     let mut status = [0; 12];

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::Tls;
 use super::attacker::Done;
 use super::kinds::{Attack, Speaks};
 use super::newcomers::{Newcomers, Welcome};
@@ -18,6 +17,7 @@ use super::quota::Quota;
 use crate::load::{Bench, Honest, Met};
 use crate::measure::{Cores, cpu_nanos, family, resident};
 use crate::peers::{Contender, Ready, Running};
+use crate::tls;
 use crate::workload::HONEST;
 
 /// Pools fill, caches warm.
@@ -69,8 +69,6 @@ pub(crate) struct Outcome {
 /// A contender with its honest callers.
 pub(super) struct Siege {
     running: Running,
-    /// Where it speaks TLS.
-    encrypted: SocketAddr,
     honest: Honest,
 }
 
@@ -81,21 +79,15 @@ impl Siege {
         ready: &Ready,
         folder: &Path,
         cores: Cores,
-        tls: Option<&Tls>,
     ) -> Result<Self, String> {
         let origins = bench
             .origins
             .addresses()
             .map_err(|error| error.to_string())?;
-        let files = tls.map(|tls| &tls.files);
-        let (running, encrypted) = ready.start_for_siege(folder, origins, cores, files)?;
+        let running = ready.start_besieged(folder, origins, cores)?;
         let mut honest = bench.gather(&HONEST, running.address, running.h2c_address)?;
         bench.ask(&mut honest, None, WARM_UP)?;
-        Ok(Self {
-            running,
-            encrypted,
-            honest,
-        })
+        Ok(Self { running, honest })
     }
 
     /// Lets it be attacked.
@@ -104,7 +96,6 @@ impl Siege {
         bench: &mut Bench,
         attack: &Attack,
         quota: Option<&Quota>,
-        tls: Option<&Tls>,
     ) -> Result<Outcome, String> {
         let (running, honest) = (&self.running, &mut self.honest);
         let family = family(running.process());
@@ -114,12 +105,13 @@ impl Siege {
         let to = match attack.speaks {
             Speaks::Http1 => running.address,
             Speaks::Http2 => running.h2c_address,
-            Speaks::Tls => self.encrypted,
+            Speaks::Tls => running.tls_address,
         };
         let attacker = Attacker::start(attack, to, quota)?;
-        let (door, tls) = match tls {
-            Some(tls) => (self.encrypted, Some(tls.client.clone())),
-            None => (running.address, None),
+        // Newcomers knock where the attack is.
+        let (door, tls) = match attack.speaks {
+            Speaks::Tls => (running.tls_address, Some(tls::http1())),
+            Speaks::Http1 | Speaks::Http2 => (running.address, None),
         };
         let onset = bench.ask(honest, None, ONSET)?;
         let newcomers = Newcomers::send(door, tls);

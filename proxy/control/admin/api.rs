@@ -27,6 +27,7 @@ use super::openapi;
 use super::rollouts::{self, Asker};
 use super::server::Peer;
 use super::trouble::Trouble;
+use crate::control::certificates;
 use crate::control::controller::Order;
 use crate::control::question::{self, Question};
 use crate::control::releases::Releases;
@@ -357,6 +358,8 @@ async fn metrics(State(api): State<Api>) -> Response {
     api.0
         .metrics
         .endpoints(status::endpoints(&api.0.live.current()));
+    let certificates = certificates::ends(&api.0.live.current().config);
+    api.0.metrics.certificates(certificates);
     api.0.metrics.rollouts(api.0.releases.states());
     let text = api.0.metrics.render();
     (

@@ -192,11 +192,14 @@ fn schemas() -> Value {
                     "problems": list(reference("Problem")) }),
         ),
         "Status": object(
-            &["version", "revision", "started_at", "config", "rollouts", "services", "listeners", "workers"],
+            &["version", "revision", "started_at", "config", "rollouts", "services", "listeners", "certificates", "workers"],
             json!({ "version": text, "revision": number, "started_at": moment, "phase": text,
                     "config": reference("File"), "rollouts": list(reference("Rollout")),
                     "services": list(object(&["name", "versions"],
                         json!({ "name": text, "stable": text, "versions": list(version) }))),
+                    "certificates": list(object(&["listener", "file", "names", "not_after"], json!({
+                        "listener": text, "file": text, "names": list(text.clone()), "not_after": moment,
+                    }))),
                     "listeners": list(object(&["name", "address"], json!({ "name": text, "address": text }))),
                     "workers": number }),
         ),

@@ -158,10 +158,11 @@ impl Bed {
                     terms: (&listener).into(),
                     pulse: pulses.add(listener.timeouts, &Rc::default()),
                     leaving: Rc::new(Cell::new(false)),
+                    tls: None,
                 };
                 let key = ListenerKey::of(&listener);
-                tokio::task::spawn_local(connection.serve(stream, move |http2| {
-                    Peer::new(from, key, id, http2, Box::new(()))
+                tokio::task::spawn_local(connection.serve(stream, move |http2, session| {
+                    Peer::new(from, key, id, http2, session, Box::new(()))
                 }));
             }
         });
@@ -230,6 +231,7 @@ fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {
         listeners: Arc::new([Listener {
             trusted: Vec::new(),
             stripped,
+            serving: None,
         }]),
         rollouts: config
             .rollouts

@@ -11,6 +11,7 @@ use tidegate_config as config;
 use tidegate_config::EndpointAddress;
 
 use crate::record::{Outcome, Reason};
+use crate::transport::session::Session;
 
 /// A text that comes from outside is cut after so many bytes and marked with `…`.
 const TEXT_MAX: usize = 4096;
@@ -27,6 +28,8 @@ const REDACTED: &[u8] = b"***";
 /// | `client` | the client's address, as `client_address` finds it |
 /// | `method` `host` `path` `query` | what was asked; the query redacted |
 /// | `protocol` | `HTTP/1.1` or `HTTP/2` |
+/// | `tls_version` `tls_cipher` `tls_server_name` `tls_alpn` | what the handshake agreed on, where there was one |
+/// | `tls_client` | the subject of the certificate that the caller showed |
 /// | `status` | what the client saw; 499 where it went away |
 /// | `revision` | of the configuration that decided |
 /// | `route` `rule` `service` `version` | where it was sent |
@@ -52,6 +55,7 @@ pub struct Line<'a> {
     pub path: &'a [u8],
     pub query: Option<&'a [u8]>,
     pub protocol: &'static str,
+    pub session: Option<&'a Session>,
     pub revision: u64,
     pub route: Option<&'a str>,
     pub rule: Option<&'a str>,
@@ -93,6 +97,17 @@ impl Line<'_> {
                 .as_deref(),
         );
         object.text("protocol", self.protocol.as_bytes());
+        if let Some(session) = self.session {
+            object.text("tls_version", session.version.as_bytes());
+            object.text("tls_cipher", session.cipher.as_bytes());
+            object.some(
+                "tls_server_name",
+                session.server_name.as_deref().map(str::as_bytes),
+            );
+            object.some("tls_alpn", session.alpn.map(str::as_bytes));
+            let certificate = session.certificate.as_ref();
+            object.some("tls_client", certificate.map(|c| c.subject.as_bytes()));
+        }
         object.raw("status", self.outcome.status);
         object.raw("revision", self.revision);
         object.some("route", self.route.map(str::as_bytes));

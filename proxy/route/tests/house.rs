@@ -53,6 +53,8 @@ fn listener(name: &str, profile: Profile, trusted: &[&str]) -> Listener {
         profile,
         http1: true,
         h2c: true,
+        h2: false,
+        tls: None,
         client_address: ClientAddress::default(),
         limits: Limits {
             connections: 100,
@@ -64,6 +66,7 @@ fn listener(name: &str, profile: Profile, trusted: &[&str]) -> Listener {
             h2_streams: 100,
         },
         timeouts: ListenerTimeouts {
+            handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             idle: Duration::from_secs(60),
@@ -247,6 +250,7 @@ impl Request {
             query: self.query.as_deref(),
             headers: &self.headers,
             client: self.client,
+            certificate: None,
         }
     }
 

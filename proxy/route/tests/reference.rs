@@ -163,6 +163,8 @@ fn holds(config: &Config, when: &When, request: &Request) -> bool {
         When::User(list) => {
             user(config, request).is_some_and(|(key, _)| list.iter().any(|u| u.as_bytes() == key))
         }
+        // These callers show none.
+        When::ClientCertificate(_, text) => text_holds(text, &[]),
     }
 }
 
@@ -248,6 +250,7 @@ fn user(config: &Config, request: &Request) -> Option<(Vec<u8>, bool)> {
                 }
             }
             UserSource::ClientAddress => Some(address(request.client)),
+            UserSource::ClientCertificate(_) => None,
         };
         if let Some(sent) = sent {
             return Some((sent.into_bytes(), false));

@@ -27,6 +27,7 @@ pub(crate) fn line() -> Line<'static> {
         path: b"/cart",
         query: Some(b"item=7&token=s3cret"),
         protocol: "HTTP/1.1",
+        session: None,
         revision: 3,
         route: Some("shop"),
         rule: Some("everyone"),
