@@ -54,6 +54,11 @@ impl Session {
         self.under_way.len()
     }
 
+    /// Since when the oldest of them is awaited.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.under_way.iter().map(|(_, began)| *began).min()
+    }
+
     /// Writes the next request on a stream of its own, unless the round is over.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>, round: &mut Round) {
         if let Some(began) = round.begin() {

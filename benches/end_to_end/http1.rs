@@ -26,6 +26,11 @@ impl Exchange {
         self.began.is_some()
     }
 
+    /// Since when an answer is awaited.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.began
+    }
+
     /// Writes the next request, unless the round is over.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>, round: &mut Round) {
         if let Some(began) = round.begin() {

@@ -42,6 +42,17 @@ routes:
     )
 }
 
+/// nginx under attack: the bounds that are Tidegate's defaults, as far as it knows them, and files enough.
+pub(crate) fn besieged_nginx_conf(conf: String) -> String {
+    const BOUNDS: &str = "access_log off;
+  client_header_timeout 10s; client_body_timeout 30s; send_timeout 30s;
+  large_client_header_buffers 4 8k; http2_max_concurrent_streams 100; client_max_body_size 0;
+  reset_timedout_connection on;";
+    conf.replacen("worker_connections 8192", "worker_connections 19000", 1)
+        .replacen("keepalive_timeout 300s", "keepalive_timeout 60s", 1)
+        .replacen("access_log off;", BOUNDS, 1)
+}
+
 /// nginx: `split_clients` hashes the user, two upstreams keep connections.
 pub(crate) fn nginx_conf(
     [address, h2c, secure]: [SocketAddr; 3],

@@ -1,5 +1,6 @@
 //! The load: clients that ask again as soon as they are answered, in one thread with the origins.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,8 @@ pub(crate) struct Round {
     /// Requests that may still be begun.
     budget: u64,
     pace: Option<Pace>,
+    /// What went wrong, and how often, where the callers go on all the same; `None`: the first trouble ends the run.
+    forgiven: Option<BTreeMap<String, u64>>,
     answers: u64,
     /// Nanoseconds; capped at four seconds.
     latencies: Vec<u32>,
@@ -75,6 +78,7 @@ impl Round {
             under_way: 0,
             budget,
             pace: None,
+            forgiven: None,
             answers: 0,
             latencies: Vec::new(),
         }
@@ -111,6 +115,22 @@ impl Round {
         Some(due)
     }
 
+    /// Whether the callers go on whatever becomes of their requests.
+    pub(crate) fn forgives(&self) -> bool {
+        self.forgiven.is_some()
+    }
+
+    /// So many requests end without an answer, for this reason. `Err` where that ends the run.
+    pub(crate) fn forgive(&mut self, requests: usize, trouble: &str) -> Result<(), String> {
+        let Some(forgiven) = &mut self.forgiven else {
+            return Err(trouble.to_owned());
+        };
+        self.under_way -= requests;
+        // A connection that broke between two requests is counted as one.
+        *forgiven.entry(kind(trouble)).or_default() += requests.max(1) as u64;
+        Ok(())
+    }
+
     /// The answer to a request has arrived whole.
     pub(crate) fn finish(&mut self, began: Instant) {
         self.under_way -= 1;
@@ -119,6 +139,51 @@ impl Round {
             self.latencies
                 .push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
         }
+    }
+}
+
+/// A trouble without what differs from one connection to the next.
+fn kind(trouble: &str) -> String {
+    let mut kind = String::new();
+    // "connection 7: stream 15 was …" and "… with code 11": a small number that is no name is dropped.
+    let named = ["stream", "connection"];
+    let mut before = "";
+    for word in trouble.split(' ') {
+        let number = word
+            .trim_end_matches(':')
+            .bytes()
+            .all(|b| b.is_ascii_digit());
+        if !(number && named.contains(&before)) {
+            kind.push_str(if kind.is_empty() { "" } else { " " });
+            kind.push_str(word);
+        }
+        before = word;
+    }
+    kind.trim_start_matches("connection ").to_owned()
+}
+
+/// Callers that go on whatever becomes of their requests.
+pub(crate) struct Honest {
+    clients: Clients,
+    round: Round,
+}
+
+/// What honest callers met in a stretch of time.
+#[derive(Debug, Default)]
+pub(crate) struct Met {
+    /// Answers, each with status 200 and its whole body.
+    pub(crate) answers: u64,
+    /// Requests that had no such answer, by the reason.
+    pub(crate) failures: BTreeMap<String, u64>,
+    pub(crate) lasted: Duration,
+    /// Nanoseconds, sorted.
+    pub(crate) latencies: Vec<u32>,
+}
+
+impl Met {
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.answers as f64 / self.lasted.as_secs_f64().max(1e-9)
     }
 }
 
@@ -212,6 +277,48 @@ impl Bench {
         Ok(latencies)
     }
 
+    /// Honest callers connect: HTTP/1.1 to the one address, the workload's HTTP/2 beside it to the other.
+    pub(crate) fn gather(
+        &mut self,
+        workload: &Workload,
+        to: SocketAddr,
+        h2c: SocketAddr,
+    ) -> Result<Honest, String> {
+        let mut round = Round::new(workload, to, u64::MAX, false);
+        round.forgiven = Some(BTreeMap::new());
+        let clients = Clients::open_both(&self.poll, workload, to, h2c, &mut round)?;
+        Ok(Honest { clients, round })
+    }
+
+    /// They ask for so long: so many requests a second by the clock, or each as soon as it is answered.
+    pub(crate) fn ask(
+        &mut self,
+        honest: &mut Honest,
+        rate: Option<f64>,
+        time: Duration,
+    ) -> Result<Met, String> {
+        let Honest { clients, round } = honest;
+        round.pace = rate.map(|rate| Pace {
+            next: Instant::now(),
+            every: Duration::from_secs_f64(1.0 / rate.max(1.0)),
+        });
+        round.latencies.clear();
+        round.latencies.reserve(LATENCIES);
+        round.forgiven = Some(BTreeMap::new());
+        round.counting = true;
+        clients.rouse(round)?;
+        let (from, answers) = (Instant::now(), round.answers);
+        self.turn_until(clients, round, Some(time), |_| false)?;
+        let mut latencies = std::mem::take(&mut round.latencies);
+        latencies.sort_unstable();
+        Ok(Met {
+            answers: round.answers - answers,
+            failures: round.forgiven.replace(BTreeMap::new()).unwrap_or_default(),
+            lasted: from.elapsed(),
+            latencies,
+        })
+    }
+
     /// Makes exactly so many requests.
     pub(crate) fn exactly(
         &mut self,
@@ -284,7 +391,8 @@ impl Bench {
             if time.is_some_and(|time| now - from >= time) {
                 return Ok(());
             }
-            if round.answers != last.1 || round.phase != Phase::Going {
+            let may_be_stuck = round.phase == Phase::Going && round.forgiven.is_none();
+            if round.answers != last.1 || !may_be_stuck {
                 last = (now, round.answers);
             } else if now - last.0 > STUCK {
                 return Err(format!(
@@ -316,6 +424,7 @@ impl Bench {
                 }
             }
         }
+        clients.renew(&self.poll, round)?;
         clients.ask(round)
     }
 }

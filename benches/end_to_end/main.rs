@@ -5,14 +5,16 @@
 //!     cargo bench --bench end_to_end -- --idle 10000
 //!     cargo bench --bench end_to_end -- --callgrind
 //!     cargo bench --bench end_to_end -- --edits 5
+//!     cargo bench --bench end_to_end -- --attack [rapid-reset …]
 //!
 //! The tour: `workload` is what is sent; `peers` finds and starts the contenders, `job` is what they are told to do and
 //! `install` gets those that are missing; `load` with its `clients` (over `http1` and `h2c`) and `origin` are the two ends
 //! of every run, in one thread that never sleeps (`poll`); `contest` runs the rounds; `measure` reads what the kernel counted; `table` tells it.
-//! `idle`, `callgrind` and `edits` (with its `company`) are three other questions to the same machinery.
+//! `idle`, `callgrind`, `edits` (with its `company`) and `attack` are four other questions to the same machinery.
 //!
 //! Everything listens on 127.0.0.1 and ends by itself. What was started is ended, and the temporary folder removed.
 
+mod attack;
 mod callgrind;
 mod clients;
 mod company;
@@ -33,6 +35,7 @@ mod tls;
 mod workload;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,6 +43,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::json;
 
+use attack::kinds::Attack;
 use contest::Plan;
 use load::{Bench, INTERRUPTED};
 use measure::{Cores, Priority};
@@ -74,6 +78,11 @@ struct Arguments {
     /// many pairs. Fails where a request fails, a connection is closed or an edit is not in force within a second.
     #[arg(long, value_name = "PAIRS", conflicts_with_all = ["idle", "callgrind"], value_parser = clap::value_parser!(u16).range(1..=100))]
     edits: Option<u16>,
+    /// Instead: what honest callers keep under these attacks (all of them, where none is named), beside nginx. Fails
+    /// where they keep less than nine tenths and less than with nginx, where memory outgrows its bound, or where it does
+    /// not recover within 5 s.
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with_all = ["idle", "callgrind", "edits"], value_parser = attack::kinds::named)]
+    attack: Option<Vec<Attack>>,
     /// Figures as JSON, round by round.
     #[arg(long)]
     json: bool,
@@ -83,6 +92,15 @@ struct Arguments {
     /// The bare server of `--idle`.
     #[arg(long, hide = true)]
     bare_server: bool,
+    /// The attacker of `--attack`.
+    #[arg(long, hide = true, requires = "to", value_parser = attack::kinds::named)]
+    attacker: Option<Attack>,
+    /// Whom it attacks.
+    #[arg(long, hide = true)]
+    to: Option<SocketAddr>,
+    /// The system keeps it to its share.
+    #[arg(long, hide = true)]
+    throttled: bool,
     /// What else cargo's test runners say.
     #[arg(hide = true, allow_hyphen_values = true)]
     ignored: Vec<String>,
@@ -96,6 +114,10 @@ fn main() -> ExitCode {
                 .map(|()| true)
                 .map_err(|error| error.to_string()),
         );
+    }
+    if let (Some(attack), Some(to)) = (&arguments.attacker, arguments.to) {
+        let outcome = attack::attacker::attack(attack, to, arguments.throttled);
+        return ended(outcome.map(|()| true).map_err(|error| error.to_string()));
     }
     if !arguments.bench {
         eprintln!("nothing measured: start it with cargo bench --bench end_to_end");
@@ -161,7 +183,41 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             edits::text(&edits)
         });
     }
+    if let Some(attacks) = &arguments.attack {
+        return besiege(
+            arguments,
+            attacks,
+            cores,
+            folder.path(),
+            &tidegate?,
+            &mut bench,
+        );
+    }
     contest(arguments, cores, folder.path(), tidegate, &mut bench)
+}
+
+fn besiege(
+    arguments: &Arguments,
+    attacks: &[Attack],
+    cores: Cores,
+    folder: &std::path::Path,
+    tidegate: &Ready,
+    bench: &mut Bench,
+) -> Result<bool, String> {
+    let attacks = if attacks.is_empty() {
+        &attack::kinds::ALL
+    } else {
+        attacks
+    };
+    let nginx = Contender::Nginx.prepare();
+    let verdicts = attack::measure(bench, tidegate, &nginx, folder, cores, attacks)?;
+    if arguments.json {
+        tell(&pretty(&json!(verdicts)))?;
+    } else {
+        let told: Vec<String> = verdicts.iter().map(ToString::to_string).collect();
+        tell(&told.join("\n"))?;
+    }
+    Ok(verdicts.iter().all(|verdict| verdict.against.is_empty()))
 }
 
 fn contest(

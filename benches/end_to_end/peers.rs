@@ -47,9 +47,9 @@ pub(crate) struct Running {
     pub(crate) contender: Contender,
     pub(crate) address: SocketAddr,
     /// Where HTTP/2 by prior knowledge is spoken; nginx and HAProxy want a port for it.
-    h2c_address: SocketAddr,
+    pub(crate) h2c_address: SocketAddr,
     /// Where TLS is spoken: HTTP/1.1 and HTTP/2, as the handshake agrees.
-    tls_address: SocketAddr,
+    pub(crate) tls_address: SocketAddr,
     /// Tidegate's admin address.
     pub(crate) admin: SocketAddr,
     /// What it was told.
@@ -115,6 +115,32 @@ impl Ready {
         cores: Cores,
         wrapper: &[String],
     ) -> Result<Running, String> {
+        self.start_told(folder, origins, cores, wrapper, |text| text)
+    }
+
+    /// Likewise for `--attack`: told also what it is to bear.
+    pub(crate) fn start_besieged(
+        &self,
+        folder: &Path,
+        origins: [SocketAddr; 2],
+        cores: Cores,
+    ) -> Result<Running, String> {
+        let also = match self.contender {
+            Contender::Nginx => job::besieged_nginx_conf,
+            // Ours has its bounds by default; nobody else is attacked.
+            _ => |text| text,
+        };
+        self.start_told(folder, origins, cores, &[], also)
+    }
+
+    fn start_told(
+        &self,
+        folder: &Path,
+        origins: [SocketAddr; 2],
+        cores: Cores,
+        wrapper: &[String],
+        also: fn(String) -> String,
+    ) -> Result<Running, String> {
         let name = self.contender.name();
         let folder = folder.join(name);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -140,7 +166,7 @@ impl Ready {
             ),
         };
         let file = folder.join(file);
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        fs::write(&file, also(text)).map_err(|error| format!("{}: {error}", file.display()))?;
 
         let mut arguments: Vec<String> = wrapper.to_vec();
         arguments.push(self.program.display().to_string());

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 /// Whom the certificate is for.
-const NAME: &str = "bench.example";
+pub(crate) const NAME: &str = "bench.example";
 
 /// ECDSA P-256, as most certificates of the web.
 struct Pair {
@@ -57,6 +57,11 @@ fn config(protocol: &str) -> Arc<ClientConfig> {
 
 static HTTP1: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| config("http/1.1"));
 static HTTP2: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| config("h2"));
+
+/// A client that believes the certificate and speaks HTTP/1.1.
+pub(crate) fn http1() -> Arc<ClientConfig> {
+    HTTP1.clone()
+}
 
 /// A socket of the load.
 pub(crate) enum Wire {

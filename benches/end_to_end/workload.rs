@@ -51,6 +51,15 @@ pub(crate) const MIXED: Workload = Workload {
     ..PLAIN
 };
 
+/// Those who are honest, for `--attack`.
+pub(crate) const HONEST: Workload = Workload {
+    name: "honest",
+    what: "GET, answer of 1 KiB, 32 keep-alive connections and 4 of HTTP/2",
+    connections: 32,
+    beside: 4,
+    ..PLAIN
+};
+
 /// In the order of the table.
 pub(crate) const ALL: [Workload; 9] = [
     PLAIN,

@@ -1,0 +1,86 @@
+//! Under attack: what honest callers keep while others do their worst, beside what they keep with nginx.
+//!
+//! `kinds` is which attacks there are, of `frames` that nobody honest sends; `attacker` is the process that makes them,
+//! under `quota`; `newcomers` come while it lasts; `siege` runs one attack against one contender; `verdict` judges.
+
+pub(crate) mod attacker;
+mod frames;
+pub(crate) mod kinds;
+mod newcomers;
+mod quota;
+mod siege;
+mod verdict;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use crate::load::{Bench, INTERRUPTED};
+use crate::measure::{Cores, pin};
+use crate::peers::Ready;
+
+use kinds::{Attack, Speaks};
+use quota::Quota;
+use siege::Siege;
+pub(crate) use verdict::Verdict;
+
+/// The attacker's share of a core.
+const SHARE: f64 = 0.2;
+
+/// What Tidegate may hold beside its connections.
+const STATED_FLOOR: u64 = 64 << 20;
+
+/// Bytes that a connection of this kind may make Tidegate hold: the bound that its documentation states.
+const fn stated_bytes(speaks: Speaks) -> u64 {
+    match speaks {
+        Speaks::Http1 => 256 << 10,
+        Speaks::Http2 => 8 << 20,
+        Speaks::Tls => 320 << 10,
+    }
+}
+
+/// Runs these attacks against Tidegate and against nginx, in turn.
+pub(crate) fn measure(
+    bench: &mut Bench,
+    tidegate: &Ready,
+    nginx: &Result<Ready, String>,
+    folder: &Path,
+    cores: Cores,
+    attacks: &[Attack],
+) -> Result<Vec<Verdict>, String> {
+    let quota = Quota::take();
+    eprintln!(
+        "the attacker has {:.0} % of the load's core, by {}",
+        SHARE * 100.0,
+        if quota.is_some() {
+            "a quota of the system (cgroup)"
+        } else {
+            "its own restraint (no control group could be made) and nice 19"
+        }
+    );
+    if let Err(why) = nginx {
+        eprintln!("skipped: nginx: {why}: only the fixed bounds are held");
+    }
+    // No raised priority here: both contenders are measured in the same run, and this one is long enough to be in the
+    // way of whatever else the machine does.
+    pin(cores.load)?;
+    let mut verdicts = Vec::new();
+    for attack in attacks {
+        let mut stand = |ready: &Ready| {
+            eprintln!("{}: {} …", attack.name, ready.contender.name());
+            let mut siege = Siege::lay(bench, ready, folder, cores)?;
+            siege.stand(bench, attack, quota.as_ref())
+        };
+        let ours = stand(tidegate);
+        let theirs = match (nginx, &ours) {
+            (Ok(nginx), Ok(_)) => Some(stand(nginx)?),
+            _ => None,
+        };
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err("interrupted".into());
+        }
+        let verdict = Verdict::of(*attack, ours, theirs);
+        eprintln!("{verdict}");
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
