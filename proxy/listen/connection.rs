@@ -21,6 +21,7 @@ use super::pulse::{Order, Pulse};
 use super::stream::Stream;
 use crate::exchange::{Gate, Peer, refusal};
 use crate::record::Reason;
+use crate::transport::socket::Socket;
 use crate::upstream::Inbound;
 use crate::upstream::connect::Local;
 
@@ -87,10 +88,15 @@ impl Connection {
             },
         };
         let peer = Rc::new(peer(http2));
+        self.serve_over(stream.into(), http2, peer).await;
+    }
+
+    /// Serves it to its end, once it is known which protocol it speaks.
+    pub async fn serve_over(self, socket: Socket, http2: bool, peer: Rc<Peer>) {
         if http2 {
-            self.serve_http2(stream, peer).await;
+            self.serve_http2(socket, peer).await;
         } else {
-            http1::serve(&self, stream, peer).await;
+            http1::serve(&self, socket, peer).await;
         }
     }
 
@@ -135,14 +141,14 @@ impl Connection {
         .await
     }
 
-    async fn serve_http2(self, stream: TcpStream, peer: Rc<Peer>) {
+    async fn serve_http2(self, socket: Socket, peer: Rc<Peer>) {
         let service = Served {
             gate: self.gate.clone(),
             peer: peer.clone(),
             pulse: self.pulse.clone(),
             begun: Rc::default(),
         };
-        let io = Stream::new(stream.into(), self.pulse.signs(), service.begun.clone());
+        let io = Stream::new(socket, self.pulse.signs(), service.begun.clone());
         let io = TokioIo::new(io);
         let limits = &self.terms.limits;
         let mut builder = http2::Builder::new(Local);

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use http::{Method, Response, Version, header};
 use http_body::Body as _;
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::pulse::Order;
@@ -20,6 +19,7 @@ use crate::http1::head::{Bounds, HeadError, RequestHead, recycle};
 use crate::http1::relay::Relay;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
+use crate::transport::socket::Socket;
 use crate::upstream::Inbound;
 
 /// What is read of a body that nobody wanted, so that the connection can go on; a longer one ends it.
@@ -38,9 +38,9 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(connection: &Connection, stream: TcpStream, peer: Rc<Peer>) {
+pub async fn serve(connection: &Connection, socket: Socket, peer: Rc<Peer>) {
     let pulse = &connection.pulse;
-    let wire = Rc::new(Wire::new(stream.into(), pulse.signs()));
+    let wire = Rc::new(Wire::new(socket, pulse.signs()));
     let mut requests = pin!(requests(connection, &wire, &peer));
     let order = poll_fn(|cx| {
         pulse.wake_with(cx.waker());

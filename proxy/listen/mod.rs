@@ -20,7 +20,7 @@ pub mod stream;
 pub mod worker;
 pub mod workers;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use workers::{BindFailure, Workers};
