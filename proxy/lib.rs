@@ -98,6 +98,14 @@
 //! - Every exchange is counted exactly once, whatever becomes of it ([`record::Recorder`]).
 //! - Every queue, wait and retry has a bound with a name.
 //! - What can be read in two ways is refused, and the connection with it.
+#![cfg_attr(
+    fuzzing,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "tests stay out, and what only they use is left alone"
+    )
+)]
 
 pub mod app;
 pub mod command;
@@ -114,6 +122,11 @@ pub mod route;
 pub mod snapshot;
 pub mod transport;
 pub mod upstream;
+
+/// What fuzzers feed, and promises that hold whatever they feed: `tests/fuzz`. Ordinary tests feed what they once found.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzz;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

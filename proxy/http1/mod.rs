@@ -21,5 +21,5 @@ pub mod outlet;
 pub mod relay;
 pub mod wire;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;

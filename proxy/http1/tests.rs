@@ -14,18 +14,18 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// A message as both readers tell it.
-#[derive(Debug, PartialEq, Eq, Default)]
-struct Message {
+#[derive(Debug, PartialEq, Eq, Default, Clone)]
+pub(crate) struct Message {
     /// Method and target, or status.
-    first: Vec<u8>,
-    fields: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
-    trailers: Vec<(String, Vec<u8>)>,
+    pub(crate) first: Vec<u8>,
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, Vec<u8>)>,
 }
 
 /// How a stream ends.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-enum End {
+pub(crate) enum End {
     /// After a whole message.
     Clean,
     /// Within one.
@@ -36,13 +36,25 @@ enum End {
     Unknown,
 }
 
-type Read = (Vec<Message>, End);
+pub(crate) type Read = (Vec<Message>, End);
 
-/// What is read: requests, or answers to GET.
+/// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
+    /// Requests with plain targets.
     Requests,
+    /// Requests with any targets, which are not judged. The codec does not read them so.
+    AnyRequests,
+    /// Answers to GET.
     Answers,
+    /// Answers to HEAD. The codec does not read them so.
+    AnswersToHead,
+}
+
+impl Kind {
+    fn is_answers(self) -> bool {
+        matches!(self, Self::Answers | Self::AnswersToHead)
+    }
 }
 
 // The codec.
@@ -53,15 +65,17 @@ fn by_codec(kind: Kind, stream: &[u8], cuts: &[usize]) -> Read {
     let mut messages = Vec::new();
     loop {
         let head = match kind {
-            Kind::Requests => head::request(&mut buffer, BOUNDS).map(|head| {
+            Kind::Requests | Kind::AnyRequests => head::request(&mut buffer, BOUNDS).map(|head| {
                 head.map(|h| {
                     let first = format!("{} {}", h.parts.method, h.parts.uri);
                     (first, h.parts.headers, h.body)
                 })
             }),
-            Kind::Answers => head::answer(&mut buffer, &Method::GET, BOUNDS.bytes).map(|head| {
-                head.map(|h| (h.parts.status.as_str().to_owned(), h.parts.headers, h.body))
-            }),
+            Kind::Answers | Kind::AnswersToHead => {
+                head::answer(&mut buffer, &Method::GET, BOUNDS.bytes).map(|head| {
+                    head.map(|h| (h.parts.status.as_str().to_owned(), h.parts.headers, h.body))
+                })
+            }
         };
         let (first, fields, mut body) = match head {
             Err(_) => return (messages, End::Refused),
@@ -98,7 +112,7 @@ fn by_codec(kind: Kind, stream: &[u8], cuts: &[usize]) -> Read {
     }
 }
 
-fn told(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn told(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let mut told: Vec<_> = fields
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
@@ -119,10 +133,10 @@ fn pieces<'a>(stream: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
 
 // The simple reader.
 
-fn simply(kind: Kind, mut stream: &[u8]) -> Read {
+pub(crate) fn simply(kind: Kind, mut stream: &[u8]) -> Read {
     let mut messages = Vec::new();
     loop {
-        if kind == Kind::Requests {
+        if !kind.is_answers() {
             while let Some(rest) = stream.strip_prefix(b"\r\n") {
                 stream = rest;
             }
@@ -140,10 +154,10 @@ fn simply(kind: Kind, mut stream: &[u8]) -> Read {
     }
 }
 
-fn message(kind: Kind, stream: &[u8]) -> Result<(Message, &[u8]), End> {
+pub(crate) fn message(kind: Kind, stream: &[u8]) -> Result<(Message, &[u8]), End> {
     let end = find(stream, b"\r\n\r\n").ok_or(End::Within)?;
     let (mut head, rest) = (&stream[..end + 2], &stream[end + 4..]);
-    if kind == Kind::Answers {
+    if kind.is_answers() {
         head = head.strip_prefix(b"\r\n").unwrap_or(head);
     }
     let mut lines = split(head);
@@ -151,8 +165,12 @@ fn message(kind: Kind, stream: &[u8]) -> Result<(Message, &[u8]), End> {
         return Err(End::Refused);
     }
     let (first, minor, bodiless) = match kind {
-        Kind::Requests => request_line(lines.remove(0))?,
+        Kind::Requests | Kind::AnyRequests => request_line(kind, lines.remove(0))?,
         Kind::Answers => status_line(lines.remove(0))?,
+        Kind::AnswersToHead => {
+            let (first, minor, _) = status_line(lines.remove(0))?;
+            (first, minor, true)
+        }
     };
     let mut fields = lines
         .into_iter()
@@ -176,19 +194,19 @@ fn message(kind: Kind, stream: &[u8]) -> Result<(Message, &[u8]), End> {
     let chunked = codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked");
     let (body, trailers, rest) = match (codings.len(), length) {
         _ if bodiless => (Vec::new(), Vec::new(), rest),
-        (0, None) if kind == Kind::Answers => (rest.to_vec(), Vec::new(), &rest[rest.len()..]),
+        (0, None) if kind.is_answers() => (rest.to_vec(), Vec::new(), &rest[rest.len()..]),
         (0, None) => (Vec::new(), Vec::new(), rest),
         (0, Some(length)) => {
             let length = usize::try_from(length).map_err(|_| End::Within)?;
             let body = rest.get(..length).ok_or(End::Within)?;
             (body.to_vec(), Vec::new(), &rest[length..])
         }
-        (_, length) if chunked && minor == b'1' && (length.is_none() || kind == Kind::Answers) => {
+        (_, length) if chunked && minor == b'1' && (length.is_none() || kind.is_answers()) => {
             chunks(rest)?
         }
         _ => return Err(End::Refused),
     };
-    if kind == Kind::Answers {
+    if kind.is_answers() {
         if first == b"204" {
             fields.retain(|(name, _)| name != "content-length");
         } else if lengths.len() > 1 {
@@ -209,7 +227,7 @@ fn message(kind: Kind, stream: &[u8]) -> Result<(Message, &[u8]), End> {
 
 type Line = (Vec<u8>, u8, bool);
 
-fn request_line(line: &[u8]) -> Result<Line, End> {
+fn request_line(kind: Kind, line: &[u8]) -> Result<Line, End> {
     let parts: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let [method, target, version] = parts[..] else {
         return Err(End::Refused);
@@ -219,7 +237,8 @@ fn request_line(line: &[u8]) -> Result<Line, End> {
         return Err(End::Refused);
     }
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._~-?=&".contains(b);
-    if target[0] != b'/' || !target.iter().all(plain) {
+    let is_judged = kind != Kind::AnyRequests;
+    if is_judged && (target[0] != b'/' || !target.iter().all(plain)) {
         return Err(End::Unknown);
     }
     Ok(([method, b" ", target].concat(), minor, false))
@@ -263,9 +282,9 @@ fn field(line: &[u8]) -> Result<(String, Vec<u8>), End> {
     Ok((name, value.to_vec()))
 }
 
-type Chunks<'a> = (Vec<u8>, Vec<(String, Vec<u8>)>, &'a [u8]);
+pub(crate) type Chunks<'a> = (Vec<u8>, Vec<(String, Vec<u8>)>, &'a [u8]);
 
-fn chunks(mut rest: &[u8]) -> Result<Chunks<'_>, End> {
+pub(crate) fn chunks(mut rest: &[u8]) -> Result<Chunks<'_>, End> {
     let mut body = Vec::new();
     loop {
         let end = rest.iter().position(|b| *b == b'\r' || !is_text(*b));
@@ -329,7 +348,7 @@ fn split(head: &[u8]) -> Vec<&[u8]> {
     lines
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+pub(crate) fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|w| w == wanted)
 }
 
@@ -373,8 +392,12 @@ fn body() -> impl Strategy<Value = (String, String)> {
 
 fn stream(kind: Kind) -> impl Strategy<Value = Vec<u8>> {
     let first = match kind {
-        Kind::Requests => "(\r\n)?(GET|POST|PUT|HEAD|get) /[a-z0-9/]{0,8}(\\?a=b)? HTTP/1\\.1",
-        Kind::Answers => "HTTP/1\\.1 (200 OK|204 No Content|304 X|404|103 Early Hints|599 )",
+        Kind::Requests | Kind::AnyRequests => {
+            "(\r\n)?(GET|POST|PUT|HEAD|get) /[a-z0-9/]{0,8}(\\?a=b)? HTTP/1\\.1"
+        }
+        Kind::Answers | Kind::AnswersToHead => {
+            "HTTP/1\\.1 (200 OK|204 No Content|304 X|404|103 Early Hints|599 )"
+        }
     };
     let message = (first, fields(), body()).prop_map(|(first, fields, (framing, body))| {
         let bodiless = ["204", "304", "103"].iter().any(|s| first.contains(s));
@@ -457,7 +480,7 @@ fn changed(mut stream: Vec<u8>, changes: &[Change]) -> Vec<u8> {
 }
 
 /// The codec may see sooner that a head goes wrong; in all else the two must agree.
-fn agree(kind: Kind, stream: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
+pub(crate) fn agree(kind: Kind, stream: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     let (expected, end) = simply(kind, stream);
     let (seen, ended) = by_codec(kind, stream, cuts);
     let shown = String::from_utf8_lossy(stream);

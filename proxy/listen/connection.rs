@@ -98,6 +98,11 @@ impl Connection {
             },
         };
         let peer = Rc::new(peer(is_http2, session));
+        self.serve_over(socket, is_http2, peer).await;
+    }
+
+    /// Serves it to its end, once it is known which protocol it speaks.
+    pub async fn serve_over(self, socket: Socket, is_http2: bool, peer: Rc<Peer>) {
         if is_http2 {
             http2::serve(&self, socket, peer).await;
         } else {

@@ -21,7 +21,7 @@ pub mod session;
 pub mod worker;
 pub mod workers;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use workers::{BindFailure, Workers};

@@ -8,7 +8,7 @@ mod forecast; // how long a plan will take, and what it will see
 mod key; // what a rollback is remembered by
 mod order; // what an operator may ask
 mod phase; // where a rollout stands
-mod rollout; // the walk from pending to succeeded, and every way back
+pub(crate) mod rollout; // the walk from pending to succeeded, and every way back
 mod share; // a share as a journal keeps it
 mod thresholds; // what operators know: error rate, latency, failures in a row, no endpoint
 mod verdict; // what speaks against a candidate

@@ -422,5 +422,5 @@ fn stages(plan: &plan::Rollout) -> Option<&Stages> {
     }
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;

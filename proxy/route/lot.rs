@@ -49,7 +49,7 @@ impl Lot {
     }
 
     /// Whose slot this is.
-    pub(super) fn arm(&self, slot: u32) -> Arm {
+    pub fn arm(&self, slot: u32) -> Arm {
         if slot < self.candidate.parts() {
             Arm::Candidate
         } else {

@@ -25,8 +25,8 @@ pub mod slot; // a user's place among 100 000
 pub mod split; // which version has which slots
 mod table; // the compiled routes, and the walk
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use caller::Caller;
 pub use chance::AssignedId;

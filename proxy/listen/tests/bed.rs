@@ -201,14 +201,14 @@ impl Bed {
     }
 }
 
-fn config(text: &str) -> config::Config {
+pub(crate) fn config(text: &str) -> config::Config {
     let loaded = config::parse(text.as_bytes(), "bed.yaml", Path::new("."));
     loaded
         .config
         .unwrap_or_else(|| panic!("{:?}", loaded.problems))
 }
 
-fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {
+pub(crate) fn snapshot(config: Arc<config::Config>, ledger: &Ledger) -> Snapshot {
     let table = Table::compile(&config, None);
     let version = |service: &config::Service, version: &config::Version| {
         let id = ledger.version(&service.name, &version.name);

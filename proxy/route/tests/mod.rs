@@ -1,10 +1,16 @@
-//! Promises of the whole room.
+//! Promises of the whole room. What a fuzzer needs is built for it too.
 
+#[cfg(test)]
 mod allocation; // nothing is allocated
+#[cfg(test)]
 mod explained; // the same decision in words
-mod house; // configurations and requests, built by hand
+pub(crate) mod house; // configurations and requests, built by hand
+#[cfg(test)]
 mod identities; // who the user is
-mod reference; // the rules of routing as plain code, against which the index is held
+pub(crate) mod reference; // the rules of routing as plain code, against which the index is held
+#[cfg(test)]
 mod regions; // where the client is
-mod rollouts;
-mod routing; // hosts, paths, rules, splits // the table stays, the lots move
+#[cfg(test)]
+mod rollouts; // the table stays, the lots move
+#[cfg(test)]
+mod routing; // hosts, paths, rules, splits

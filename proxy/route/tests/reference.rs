@@ -516,7 +516,19 @@ fn query_value() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&["a", "b", "%61a", "a+b", ""][..])
 }
 
-fn agree(config: &Config, requests: &[Request]) -> Result<(), TestCaseError> {
+/// Any configuration, some requests of it: few rules for many routes, or one route of many rules.
+pub(crate) fn houses() -> impl Strategy<Value = (Config, Vec<Request>)> {
+    let one_route = configuration(1..2, 9..60).prop_map(|mut config| {
+        config.routes[0].matches = RouteMatch::default();
+        config
+    });
+    let any = prop_oneof![configuration(0..12, 0..4), one_route];
+    // First, so that what a fuzzer changes behind it leaves them as they are.
+    (vec(request(), 1..13), any).prop_map(|(requests, config)| (config, requests))
+}
+
+/// Table and plain code decide the same.
+pub(crate) fn agree(config: &Config, requests: &[Request]) -> Result<(), TestCaseError> {
     let table = table(config);
     for request in requests {
         let decision = request.decide_by_chance(&table, CHANCE);

@@ -15,6 +15,7 @@ use crate::release::{Answer, Cause, Key, Opening, Order, Phase, Verdict};
 const LATE: Duration = Duration::from_secs(1_700_100_000);
 
 /// One thing that happens.
+#[derive(Debug)]
 enum Step {
     Look(Seen),
     Ramped,
@@ -25,7 +26,7 @@ enum Step {
     Removed,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Seen {
     now: Duration,
     elapsed: u64,
@@ -54,6 +55,7 @@ impl Seen {
 }
 
 /// A world: plans that the file can hold, the first of them in force at first.
+#[derive(Debug)]
 struct Model {
     plans: Vec<plan::Rollout>,
     seen: Vec<Seen>,
@@ -391,6 +393,52 @@ impl Model {
         let removed = at.removed(NOW);
         assert!(!removed.phase.is_live(), "the file is a way back: {at:#?}");
         assert_eq!(at.superseded(NOW).weight, Share::ZERO);
+    }
+}
+
+/// One walk through a world, and what holds for each of its steps. Longer than a search through all of them can be: with
+/// many attempts and edits.
+#[derive(Debug)]
+pub(crate) struct Walk(Model);
+
+impl Walk {
+    /// The worlds in which to walk.
+    pub(crate) fn all() -> Vec<Self> {
+        let split_or_stages = vec![
+            split(20),
+            staged(stages(vec![stage(5, 2, 3), stage(100, 0, 0)])),
+            staged(stages(vec![stage(2, 2, 0), by_endpoints(2, 3)])),
+            three_stages(true, OnRegression::Pause),
+        ];
+        [
+            vec![three_stages(true, OnRegression::Rollback)],
+            vec![three_stages(true, OnRegression::Pause)],
+            vec![three_stages(false, OnRegression::Alert)],
+            split_or_stages,
+        ]
+        .into_iter()
+        .map(|plans| Self(Model::new(plans)))
+        .collect()
+    }
+
+    /// Takes the steps that the numbers choose. An odd one is taken after a restart.
+    pub(crate) fn go(&self, numbers: impl Iterator<Item = u16>) {
+        let model = &self.0;
+        let (mut at, mut plan) = (begun(&model.plans[0]), 0);
+        for number in numbers {
+            if number & 1 == 1 {
+                let written = serde_json::to_vec(&at).unwrap();
+                let restarted: Rollout = serde_json::from_slice(&written).unwrap();
+                assert_eq!(restarted, at, "a restart changes nothing");
+                at = restarted;
+            }
+            let step = &model.steps[usize::from(number >> 1) % model.steps.len()];
+            if let Some((next, plan_then)) = model.take(&at, plan, step) {
+                model.check(&at, &next, plan, step);
+                (at, plan) = (next, plan_then);
+            }
+        }
+        model.every_way_back_works(&at, plan);
     }
 }
 

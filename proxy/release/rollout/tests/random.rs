@@ -7,8 +7,9 @@ use super::super::{Look, Rollout};
 use super::world::*;
 use crate::release::{Answer, Opening, Order, Phase, Verdict};
 
+/// Something that happens.
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Look {
         elapsed: u64,
         requests: u64,
@@ -20,6 +21,11 @@ enum Step {
     Order(Order),
     Ramped,
     Edit(usize),
+}
+
+/// A life; at some places of it the process is killed, and begins again from what was written down.
+pub(crate) fn life() -> impl Strategy<Value = Vec<(Step, bool)>> {
+    prop::collection::vec((step(), any::<bool>()), 1..200)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -119,49 +125,62 @@ fn take(
     }
 }
 
+/// Only what is durable grows, and rolled back stays back.
+pub(crate) fn keeps_its_promises(steps: &[(Step, bool)]) -> Result<(), TestCaseError> {
+    let plans = plans();
+    let (mut now, mut index) = (NOW, 0);
+    let mut at = begun(&plans[0]);
+    for (step, _) in steps {
+        let next = take(&plans, &at, &mut now, &mut index, step);
+        let grew = next.weight() > at.weight() || next.mirror() > at.mirror();
+        prop_assert!(!grew || matches!(step, Step::Ramped) && at.phase() == Phase::Ramping);
+        if at.phase() == Phase::RolledBack && next.phase().is_live() {
+            prop_assert!(next.attempt() > at.attempt());
+            prop_assert!(matches!(step, Step::Order(Order::Retry) | Step::Edit(_)));
+        }
+        if let Step::Look { alarm: 0, .. } = step
+            && at.is_live()
+        {
+            prop_assert_eq!(next.phase(), Phase::RolledBack);
+        }
+        let is_one_stage = (next.attempt(), next.stage()) == (at.attempt(), at.stage());
+        prop_assert!(
+            !is_one_stage || next.held() >= at.held(),
+            "hold is never lost"
+        );
+        at = next;
+    }
+    Ok(())
+}
+
+/// With the restarts and without them it is the same life.
+pub(crate) fn outlives_restarts(steps: &[(Step, bool)]) -> Result<(), TestCaseError> {
+    let plans = plans();
+    let ((mut now, mut index), mut at) = ((NOW, 0), begun(&plans[0]));
+    let ((mut now_too, mut index_too), mut restarted) = ((NOW, 0), at.clone());
+    for (step, restarts) in steps {
+        at = take(&plans, &at, &mut now, &mut index, step);
+        restarted = take(&plans, &restarted, &mut now_too, &mut index_too, step);
+        if *restarts {
+            let written = serde_json::to_vec(&restarted).unwrap();
+            restarted = serde_json::from_slice(&written).unwrap();
+        }
+        prop_assert_eq!(&restarted, &at);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn in_any_life_only_what_is_durable_grows_and_rolled_back_stays_back(
-        steps in prop::collection::vec(step(), 1..200),
-    ) {
-        let plans = plans();
-        let (mut now, mut index) = (NOW, 0);
-        let mut at = begun(&plans[0]);
-        for step in &steps {
-            let next = take(&plans, &at, &mut now, &mut index, step);
-            let grew = next.weight() > at.weight() || next.mirror() > at.mirror();
-            prop_assert!(!grew || matches!(step, Step::Ramped) && at.phase() == Phase::Ramping);
-            if at.phase() == Phase::RolledBack && next.phase().is_live() {
-                prop_assert!(next.attempt() > at.attempt());
-                prop_assert!(matches!(step, Step::Order(Order::Retry) | Step::Edit(_)));
-            }
-            if let Step::Look { alarm: 0, .. } = step && at.is_live() {
-                prop_assert_eq!(next.phase(), Phase::RolledBack);
-            }
-            let is_one_stage = (next.attempt(), next.stage()) == (at.attempt(), at.stage());
-            prop_assert!(!is_one_stage || next.held() >= at.held(), "hold is never lost");
-            at = next;
-        }
+    fn in_any_life_only_what_is_durable_grows_and_rolled_back_stays_back(life in life()) {
+        keeps_its_promises(&life)?;
     }
 
     #[test]
-    fn a_life_with_restarts_is_the_same_life(
-        steps in prop::collection::vec((step(), any::<bool>()), 1..200),
-    ) {
-        let plans = plans();
-        let ((mut now, mut index), mut at) = ((NOW, 0), begun(&plans[0]));
-        let ((mut now_too, mut index_too), mut restarted) = ((NOW, 0), at.clone());
-        for (step, restarts) in &steps {
-            at = take(&plans, &at, &mut now, &mut index, step);
-            restarted = take(&plans, &restarted, &mut now_too, &mut index_too, step);
-            if *restarts {
-                let written = serde_json::to_vec(&restarted).unwrap();
-                restarted = serde_json::from_slice(&written).unwrap();
-            }
-            prop_assert_eq!(&restarted, &at);
-        }
+    fn a_life_with_restarts_is_the_same_life(life in life()) {
+        outlives_restarts(&life)?;
     }
 }
 
