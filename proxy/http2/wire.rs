@@ -296,6 +296,13 @@ impl Wire {
         inner.inlet.poll_fill(&mut inner.socket, cx)
     }
 
+    /// Bytes as if the caller had sent them.
+    #[cfg(test)]
+    pub(super) fn feed(&self, bytes: &[u8]) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.inlet.buffer.extend_from_slice(bytes);
+    }
+
     /// Number and length of a request's body, where that is known, and whether there is none.
     pub(super) fn body(&self, slot: usize) -> (u32, Option<u64>, bool) {
         let inner = &mut *self.inner.borrow_mut();

@@ -620,4 +620,65 @@ mod tests {
         after(&pulses, start, 61);
         assert_eq!(pulse.take_order(), Some(Order::Abort));
     }
+
+    #[test]
+    fn whoever_is_silent_over_http_2_is_asked_and_then_cut_off() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
+        pulse.asks_whether_anybody_is_there();
+        let _request = pulse.request();
+        after(&pulses, start, 0);
+        after(&pulses, start, 19);
+        assert_eq!(pulse.take_order(), None);
+        after(&pulses, start, 20);
+        assert_eq!(pulse.take_order(), Some(Order::Ping));
+        after(&pulses, start, 25);
+        assert_eq!(pulse.take_order(), None, "once");
+        pulse.heard();
+        after(&pulses, start, 39);
+        after(&pulses, start, 59);
+        assert_eq!(pulse.take_order(), Some(Order::Ping));
+        after(&pulses, start, 78);
+        assert_eq!(pulse.take_order(), None);
+        after(&pulses, start, 79);
+        assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
+    fn a_head_that_dribbles_holds_up_no_other_stream_for_long() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
+        pulse.asks_whether_anybody_is_there();
+        let _request = pulse.request();
+        for second in 0..10 {
+            pulse.heard();
+            pulse.signs.bytes.set(true);
+            after(&pulses, start, second);
+            assert_eq!(pulse.take_order(), None);
+        }
+        after(&pulses, start, 10);
+        assert_eq!(pulse.take_order(), Some(Order::SlowHead));
+    }
+
+    #[test]
+    fn whoever_waits_for_a_window_looks_with_every_sweep() {
+        let start = Instant::now();
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
+        pulse.asks_whether_anybody_is_there();
+        let request = pulse.request();
+        for busy in [true, false] {
+            pulse.watches(true);
+            after(&pulses, start, 1);
+            assert_eq!(pulse.take_order(), Some(Order::Look), "{busy}");
+            pulse.watches(false);
+            after(&pulses, start, 2);
+            assert_eq!(pulse.take_order(), None);
+            pulse.requests.set(0);
+        }
+        pulse.requests.set(1);
+        drop(request);
+    }
 }

@@ -1,2 +1,3 @@
 mod beside;
 mod bounds;
+mod chaos;
