@@ -261,6 +261,7 @@ fn config(routes: Vec<Route>) -> Config {
             h2: false,
             tls: None,
             client_address: ClientAddress::default(),
+            upgrades: None,
             limits: Limits {
                 connections: 20_000,
                 connections_per_client: None,

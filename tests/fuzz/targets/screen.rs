@@ -7,7 +7,7 @@ use super::letter::{self, is_for_a_version};
 use super::world::{self, World};
 use crate::exchange::headers::{self, Onward};
 use crate::exchange::screen::{Admitted, admit};
-use crate::exchange::target::for_protocol;
+use crate::exchange::target::{Form, for_protocol};
 use crate::http1::encode::{self, Framing};
 use crate::http1::framing::Decoder;
 use crate::http1::head::{self, Bounds};
@@ -56,6 +56,7 @@ pub(super) fn run(input: &[u8]) {
             listener,
             &snapshot.listeners[0],
             outsider,
+            false,
         );
         let Ok(Admitted { survey, upgrade }) = admitted else {
             return;
@@ -69,7 +70,10 @@ pub(super) fn run(input: &[u8]) {
         let peer = world.peer(outsider, false);
         let from = &listener.client_address;
         headers::toward_version(&mut request.parts, survey, &peer, from, upgrade, onward);
-        for_protocol(&mut request.parts, false);
+        for_protocol(
+            &mut request.parts,
+            Form::of(&snapshot.config.services[0], false),
+        );
         let mut written = Vec::new();
         let framing = Framing::from(&request.body);
         encode::request(&mut written, &request.parts, framing);

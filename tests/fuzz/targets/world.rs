@@ -167,6 +167,7 @@ impl World {
             ListenerKey::of(listener),
             self.ledger.listener("in"),
             http2,
+            None,
             Box::new(()),
         )
     }
@@ -212,6 +213,7 @@ impl World {
             terms: listener.into(),
             pulse: pulses.add(listener.timeouts, &Rc::default()),
             leaving: Rc::new(Cell::new(false)),
+            tls: None,
         };
         let (near, far) = UnixStream::pair().expect("a pair");
         let outsider = IpAddr::from([192, 0, 2, 7]);
