@@ -5,7 +5,7 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
 use crate::tls::ServiceTls;
-use crate::{Loaded, Protocol, load};
+use crate::{Loaded, Plan, Protocol, load};
 
 /// An authority's `ca.crt`, its expired `old.crt`, and the pairs `a` and `b`, which it signed.
 fn folder() -> tempfile::TempDir {
@@ -169,6 +169,9 @@ routes: [{ service: app, rules: [{ rollout: r }] }]
     let config = loaded
         .config
         .unwrap_or_else(|| panic!("{:?}", loaded.problems));
-    let authorities = config.rollouts[0].plan.gates[0].authorities.as_ref();
+    let Plan::Stages(stages) = &config.rollouts[0].plan else {
+        panic!("stages");
+    };
+    let authorities = stages.gates[0].authorities.as_ref();
     assert_eq!(authorities.expect("some").roots.len(), 1);
 }

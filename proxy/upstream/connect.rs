@@ -237,13 +237,36 @@ impl AsyncRead for Heard {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if let Poll::Ready(Err(error)) = &read
-            && let Some(fault) = Fault::behind_handshake(error)
-        {
-            self.standing.is_refused.set(true);
-            self.place.no_tls(&fault);
+        if let Poll::Ready(Err(error)) = &read {
+            self.hear(error);
         }
         read
+    }
+}
+
+impl Heard {
+    fn hear(&self, error: &io::Error) {
+        if let Some(fault) = Fault::behind_handshake(error)
+            && !self.standing.is_refused.replace(true)
+        {
+            self.place.no_tls(&fault);
+        }
+    }
+
+    /// Whoever refuses closes the connection with it, and a write may find that first: the reason is still to be read.
+    fn wrote<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if matches!(written, Poll::Ready(Err(_))) && self.socket.tls().is_some() {
+            let mut byte = [0];
+            let read = Pin::new(&mut self.socket).poll_read(cx, &mut ReadBuf::new(&mut byte));
+            if let Poll::Ready(Err(error)) = read {
+                self.hear(&error);
+            }
+        }
+        written
     }
 }
 
@@ -253,7 +276,8 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.wrote(written, cx)
     }
 
     fn poll_write_vectored(
@@ -261,7 +285,8 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.wrote(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -269,7 +294,8 @@ impl AsyncWrite for Heard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let written = Pin::new(&mut self.socket).poll_flush(cx);
+        self.wrote(written, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
