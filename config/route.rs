@@ -238,6 +238,18 @@ impl CertificatePart {
             Self::Fingerprint => "fingerprint",
         }
     }
+
+    /// As people are told of it.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::Dns => "client certificate dns",
+            Self::Uri => "client certificate uri",
+            Self::Email => "client certificate email",
+            Self::Ip => "client certificate ip",
+            Self::Subject => "client certificate subject",
+            Self::Fingerprint => "client certificate fingerprint",
+        }
+    }
 }
 
 /// A condition.

@@ -1,4 +1,4 @@
-//! How a caller's TLS handshake ended: one closed set of words.
+//! What is counted and told of TLS: how handshakes ended, one closed set of words, and when certificates end.
 
 /// How a handshake ended: the label `result` of `tidegate_tls_handshakes_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,3 +79,14 @@ const _: () = {
         i += 1;
     }
 };
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateEnd {
+    /// The listener's name.
+    pub listener: String,
+    /// The certificate's file.
+    pub certificate: String,
+    /// In Unix time.
+    pub not_after: i64,
+}

@@ -18,7 +18,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString,
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::record::process::ProcessFacts;
-use crate::record::{BOUNDS, FailureKind, Handshake, Ledger, Reason, Totals};
+use crate::record::{BOUNDS, CertificateEnd, FailureKind, Handshake, Ledger, Reason, Totals};
 use crate::transport::fault::Fault;
 
 /// What a metric is.
@@ -122,17 +122,6 @@ pub struct EndpointHealth {
     pub endpoint: String,
     /// Whether it receives requests.
     pub healthy: bool,
-}
-
-/// When a certificate ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateEnd {
-    /// The listener's name.
-    pub listener: String,
-    /// The certificate's file.
-    pub certificate: String,
-    /// In Unix time.
-    pub not_after: i64,
 }
 
 /// What is known about a rollout.

@@ -32,10 +32,10 @@ mod worker;
 
 pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog, is_shown};
 pub use arm::Arm;
-pub use handshake::Handshake;
+pub use handshake::{CertificateEnd, Handshake};
 pub use ids::{ListenerId, RolloutId, RouteId, VersionId};
 pub use ledger::Ledger;
-pub use metrics::{CertificateEnd, EndpointHealth, Metrics, PHASES, RolloutState};
+pub use metrics::{EndpointHealth, Metrics, PHASES, RolloutState};
 pub use observed::Recorder;
 pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
 pub use reason::Reason;

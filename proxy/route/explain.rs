@@ -451,12 +451,8 @@ fn seen(condition: &Condition, asked: &mut Asked<'_>) -> String {
             )
         }
         Condition::Certificate(part, text) => {
-            let values = parts(caller.certificate, *part).map(str::to_owned);
-            compared(
-                &format!("client certificate {}", part.as_str()),
-                values,
-                text,
-            )
+            let (what, of) = (part.described(), caller.certificate);
+            compared(what, parts(of, *part).map(str::to_owned), text)
         }
         Condition::User(users) => {
             let user = asked.user().map(|user| shown(user.key.as_bytes()));

@@ -177,7 +177,7 @@ impl Identity {
             Some(Source::Header(name, _)) => format!("header {name}"),
             Some(Source::Cookie(name) | Source::AssignCookie(name)) => format!("cookie {name}"),
             Some(Source::ClientAddress) => "client address".into(),
-            Some(Source::Certificate(part)) => format!("client certificate {}", part.as_str()),
+            Some(Source::Certificate(part)) => part.described().into(),
             Some(Source::Never) | None => "nobody".into(),
         }
     }
