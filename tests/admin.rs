@@ -546,14 +546,6 @@ const LATER: &[(&str, &str)] = &[
         "{ otlp: { endpoint: \"http://127.0.0.1:4318\" } }",
     ),
     (
-        "listeners",
-        "[{ name: in, address: \"127.0.0.1:0\", tls: { certificates: [] } }]",
-    ),
-    (
-        "listeners",
-        "[{ name: in, address: \"127.0.0.1:0\", protocols: [h2] }]",
-    ),
-    (
         "identity",
         "{ user: [{ jwt: { header: authorization, claim: sub, key: ./k.pem, algorithm: ES256 } }] }",
     ),
@@ -567,15 +559,7 @@ const LATER: &[(&str, &str)] = &[
     ),
     (
         "services",
-        "[{ name: app, stable: v1, protocol: auto, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
-    ),
-    (
-        "services",
         "[{ name: app, stable: v1, balance: hash, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
-    ),
-    (
-        "services",
-        "[{ name: app, stable: v1, tls: { ca: ./c }, versions: [{ name: v1, endpoints: [\"127.0.0.1:1\"] }] }]",
     ),
     (
         "routes",

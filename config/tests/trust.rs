@@ -1,5 +1,6 @@
 //! Who is believed where the proxy calls others: `services[].tls`, and `ca` of gates and metrics.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -10,7 +11,11 @@ use crate::{Loaded, Plan, Protocol, load};
 /// An authority's `ca.crt`, its expired `old.crt`, and the pairs `a` and `b`, which it signed.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let mut old = params.clone();

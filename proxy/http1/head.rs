@@ -615,7 +615,7 @@ mod tests {
             ("PROXY TCP4 6.6.6.6 127.0.0.1 1 80", Malformed),
             ("PROXY GET / HTTP/1.1", Malformed),
             ("GET / HTP/1.1", Malformed),
-            ("GET / http/1.1", Version),
+            ("GET / http/1.1", Malformed),
         ] {
             assert_eq!(
                 read(&format!("{line}\r\n\r\n")).err(),

@@ -7,6 +7,7 @@
 //! - [`handshake`]: TLS: how an encrypted connection begins
 //! - [`http1`]: the requests of a connection that speaks HTTP/1.1, one after the other
 //! - [`http2`]: a connection that speaks HTTP/2; [`session`] is its streams, all in its one task
+//! - `sending`: an answer over one of its streams
 //! - [`presence`]: that a connection is here: counted, and bounded
 //! - [`pulse`]: what a connection is doing, and since when, for whoever must end the ones that do nothing
 
@@ -17,6 +18,7 @@ pub mod http2;
 pub mod listener;
 pub mod presence;
 pub mod pulse;
+pub(crate) mod sending;
 pub mod session;
 pub mod worker;
 pub mod workers;

@@ -470,6 +470,7 @@ mod tests {
             pulses.add(TIMEOUTS, &Rc::default()),
             pulses.add(TIMEOUTS, &Rc::default()),
         );
+        drop(idle.request());
         let request = busy.request();
         after(&pulses, start, 1);
         after(&pulses, start, 60);
@@ -497,6 +498,7 @@ mod tests {
         let (pulses, door) = (Pulses::new(start), Rc::new(Door::default()));
         let (idle, busy) = (pulses.add(TIMEOUTS, &door), pulses.add(TIMEOUTS, &door));
         let other = pulses.add(TIMEOUTS, &Rc::default());
+        drop(other.request());
         let _request = busy.request();
         door.close(start, start + Duration::from_secs(30));
         after(&pulses, start, 1);

@@ -5,15 +5,15 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Method, Response, request};
 use http_body::Body as _;
 
 use super::connection::Connection;
 use super::pulse::{Order, SWEEP, UnderWay};
+use super::sending::Sending;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::head::recycle;
 use crate::http2::body::StreamBody;
@@ -22,12 +22,9 @@ use crate::http2::streams::TooLarge;
 use crate::http2::wire::{End, Wire};
 use crate::record::Reason;
 use crate::upstream::Inbound;
-use crate::upstream::pace::Pace;
 
 /// Rounds through all that is to do before other connections have their turn.
 const ROUNDS: usize = 16;
-/// How far callers may be behind in telling that they have read: most do so when half of their window is used up.
-const UNTOLD: u64 = 64 * 1024;
 
 /// How a connection ended.
 pub(super) enum Outcome {
@@ -80,64 +77,6 @@ enum Stage<F> {
     Answered(Box<Response<Answer>>, bool),
     /// The answer's body is on its way.
     Sending(Sending),
-}
-
-/// An answer's body on its way.
-struct Sending {
-    answer: Answer,
-    /// Of its last piece, what was not sent.
-    rest: Bytes,
-    /// It waits for a window, since when the sweeps saw it.
-    blocked: Option<Option<Instant>>,
-    /// What was sent of it since the sweeps looked.
-    sent: u64,
-    /// How slowly it may go, once they have.
-    pace: Option<Pace>,
-}
-
-impl Sending {
-    /// Notes whether it waits for a window.
-    fn block(&mut self, all: &mut usize, blocked: bool) {
-        match (&self.blocked, blocked) {
-            (None, true) => {
-                *all += 1;
-                self.blocked = Some(None);
-            }
-            (Some(_), false) => {
-                *all -= 1;
-                self.blocked = None;
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether its caller makes too little room for it: none for `silence`, or less than `rate` bytes a second, after
-    /// another `time`.
-    fn is_untaken(
-        &mut self,
-        now: Instant,
-        time: Duration,
-        silence: Duration,
-        rate: Option<std::num::NonZeroU64>,
-    ) -> bool {
-        let sent = std::mem::take(&mut self.sent);
-        let mut is_slow = false;
-        if let Some(rate) = rate {
-            let mut pace = self
-                .pace
-                .unwrap_or_else(|| Pace::new(rate, UNTOLD, Duration::ZERO));
-            if self.blocked.is_some() {
-                pace.waited(time);
-            }
-            pace.moved(sent);
-            self.pace = Some(pace);
-            is_slow = pace.is_lost();
-        }
-        let Some(since) = &mut self.blocked else {
-            return false;
-        };
-        is_slow || now.saturating_duration_since(*since.get_or_insert(now)) >= silence
-    }
 }
 
 impl<'a, P, F> Session<'a, P, F>
@@ -354,16 +293,7 @@ where
             self.places[slot].under_way = None;
             return Ok(());
         }
-        self.send(
-            slot,
-            Sending {
-                answer,
-                rest: Bytes::new(),
-                blocked: None,
-                sent: 0,
-                pace: None,
-            },
-        )
+        self.send(slot, Sending::new(answer))
     }
 
     /// Sends one frame of an answer's body, if there is one and it may be sent.

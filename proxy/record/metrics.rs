@@ -18,7 +18,10 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString,
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::record::process::ProcessFacts;
-use crate::record::{BOUNDS, CertificateEnd, FailureKind, Handshake, Ledger, Reason, Totals};
+use crate::record::{
+    BOUNDS, CertificateEnd, EndpointHealth, FailureKind, Handshake, Ledger, Reason, RolloutState,
+    Totals,
+};
 use crate::transport::fault::Fault;
 
 /// What a metric is.
@@ -110,32 +113,6 @@ metrics! {
 
 /// Counts of rollbacks that are kept for rollouts that have left the file, in case they come back.
 const ROLLBACKS_MAX: usize = 10_000;
-
-/// What is known about an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndpointHealth {
-    /// The service's name.
-    pub service: String,
-    /// The version's name.
-    pub version: String,
-    /// The address as the file writes it.
-    pub endpoint: String,
-    /// Whether it receives requests.
-    pub healthy: bool,
-}
-
-/// What is known about a rollout.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RolloutState {
-    /// Its name.
-    pub rollout: String,
-    /// The candidate's weight in percent.
-    pub weight: f64,
-    /// Its phase: one of [`PHASES`].
-    pub phase: &'static str,
-    /// How far the evidence has come, by metric.
-    pub evidence: Vec<(String, f64)>,
-}
 
 /// Every phase of a rollout, so that a page can say which ones it is not in.
 pub const PHASES: [&str; 9] = [
@@ -537,6 +514,7 @@ mod tests {
         worker.connections(series.listener, 1);
         worker.upstream_connections(series.version, 2);
         worker.handshake_failed(series.version, &Fault::Authority);
+        worker.shook(series.listener, Handshake::Full13);
         worker.fallback(series.version);
         let metrics = Metrics::new(ledger, 1);
         metrics.reloaded(2);
@@ -548,6 +526,11 @@ mod tests {
             evidence: vec![("errors".to_owned(), 0.25)],
         }]);
         metrics.rolled_back(route, "error_rate");
+        metrics.certificates(vec![CertificateEnd {
+            listener: listener.into(),
+            certificate: route.into(),
+            not_after: 1,
+        }]);
         metrics.endpoints(vec![EndpointHealth {
             service: service.into(),
             version: version.into(),

@@ -28,6 +28,7 @@ mod process;
 mod reason;
 mod rollouts;
 mod tally;
+mod told;
 mod worker;
 
 pub use access_log::{AccessLog, Line, LogError, LogPen, OpenedLog, is_shown};
@@ -35,7 +36,7 @@ pub use arm::Arm;
 pub use handshake::{CertificateEnd, Handshake};
 pub use ids::{ListenerId, RolloutId, RouteId, VersionId};
 pub use ledger::Ledger;
-pub use metrics::{EndpointHealth, Metrics, PHASES, RolloutState};
+pub use metrics::{Metrics, PHASES};
 pub use observed::Recorder;
 pub use outcome::{Blame, CLIENT_GONE, Failure, FailureKind, Outcome};
 pub use reason::Reason;
@@ -44,4 +45,5 @@ pub use rollouts::{
     SlowBound,
 };
 pub use tally::{BOUNDS, Totals};
+pub use told::{EndpointHealth, RolloutState};
 pub use worker::{Series, WorkerLedger};

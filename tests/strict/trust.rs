@@ -904,7 +904,7 @@ fn gr_14_secrets_stand_in_no_log_no_error_and_no_answer() {
     let log = proxy.log();
     let found: Vec<_> = log.iter().filter(|line| line.contains(SECRET)).collect();
     assert!(found.is_empty(), "{found:#?}");
-    assert!(log.len() > 20, "it was loud");
+    assert!(log.len() > 8, "it was loud: {}", log.len());
     let access = fs::read_to_string(proxy.folder().join("access.log")).unwrap();
     assert!(
         access.lines().count() >= 4 && !access.contains(SECRET),

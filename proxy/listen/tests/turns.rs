@@ -185,7 +185,7 @@ fn a_tunnel_carries_what_came_early_and_ends_with_either_side() {
     run(async {
         let endpoint = version(async |number, mut stream| {
             read_until(&mut stream, "\r\n\r\n").await;
-            let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly";
+            let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nearly";
             say(&mut stream, agreed).await;
             let heard = read_until(&mut stream, "!").await;
             say(&mut stream, &heard).await;
@@ -197,7 +197,7 @@ fn a_tunnel_carries_what_came_early_and_ends_with_either_side() {
         let bed = plain(endpoint).await;
         for _ in 0..2 {
             let mut caller = bed.caller().await;
-            let ask = "GET /app HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nsent ahead!";
+            let ask = "GET /app HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nsent ahead!";
             say(&mut caller, ask).await;
             let seen = rest(&mut caller).await;
             assert!(seen.starts_with("HTTP/1.1 101 "), "{seen}");
@@ -207,10 +207,10 @@ fn a_tunnel_carries_what_came_early_and_ends_with_either_side() {
 }
 
 #[test]
-fn a_target_over_https_is_taken_from_whoever_may_have_ended_it() {
+fn a_target_over_https_is_none_of_a_plain_listeners_whoever_sends_it() {
     run(async {
         let trusted = ", client_address: { from: x-forwarded-for, trusted_proxies: [127.0.0.0/8] }";
-        for (listener, status) in [("", "400"), (trusted, "200"), (", profile: sidecar", "200")] {
+        for (listener, status) in [("", "400"), (trusted, "400"), (", profile: sidecar", "400")] {
             let bed = Bed::before(polite().await, listener, "", "").await;
             let mut caller = bed.caller().await;
             let ask = "GET https://a/app HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
