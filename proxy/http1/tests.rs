@@ -282,6 +282,14 @@ fn field(line: &[u8]) -> Result<(String, Vec<u8>), End> {
     Ok((name, value.to_vec()))
 }
 
+/// A chunk's line as RFC 9112 §7.1 spells it, of sizes that fit.
+static CHUNK: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
+    let (blanks, token) = (r"[ \t]*", r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+");
+    let value = format!(r#"(?:{token}|"(?:[^"\\]|\\.)*")"#);
+    let extension = format!("{blanks};{blanks}{token}(?:{blanks}={blanks}{value})?");
+    regex::Regex::new(&format!(r"^([0-9A-Fa-f]{{1,16}})(?:{extension})*$")).expect("a pattern")
+});
+
 pub(crate) type Chunks<'a> = (Vec<u8>, Vec<(String, Vec<u8>)>, &'a [u8]);
 
 pub(crate) fn chunks(mut rest: &[u8]) -> Result<Chunks<'_>, End> {
@@ -295,24 +303,13 @@ pub(crate) fn chunks(mut rest: &[u8]) -> Result<Chunks<'_>, End> {
             _ => return Err(End::Refused),
         }
         let line = std::str::from_utf8(&rest[..end]).unwrap_or("é");
-        let (digits, extension) = match line.split_once(';') {
-            Some((digits, extension)) => (digits.trim_end_matches([' ', '\t']), Some(extension)),
-            None => (line, None),
-        };
-        let named = |e: &str| {
-            let name = e.trim_start_matches([' ', '\t']);
-            name.bytes().next().is_some_and(is_token)
-        };
         if line == "é" {
             return Err(End::Unknown);
         }
-        if digits.is_empty()
-            || digits.len() > 16
-            || !digits.bytes().all(|b| b.is_ascii_hexdigit())
-            || !extension.is_none_or(named)
-        {
+        let Some(digits) = CHUNK.captures(line).and_then(|c| c.get(1)) else {
             return Err(End::Refused);
-        }
+        };
+        let digits = digits.as_str();
         let size = u64::from_str_radix(digits, 16).map_err(|_| End::Refused)?;
         rest = &rest[end + 2..];
         if size == 0 {
