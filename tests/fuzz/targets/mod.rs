@@ -40,16 +40,24 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("split", split::run),
 ];
 
-/// A value of `strategy` whose chance is the input.
+/// A value of `strategy` whose chance is the input, and behind it the same bytes each time.
 fn drawn<S: proptest::strategy::Strategy>(strategy: &S, input: &[u8]) -> Option<S::Value> {
+    use std::sync::LazyLock;
+
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+    /// More than any value here takes. Where chance ends it is all zeros, and proptest would draw again for ever.
+    static BEHIND: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut chance = fastrand::Rng::with_seed(1);
+        (0..1 << 17).map(|_| chance.u8(..)).collect()
+    });
 
     let config = Config {
         failure_persistence: None,
         ..Config::default()
     };
-    let chance = TestRng::from_seed(RngAlgorithm::PassThrough, input);
+    let chance = TestRng::from_seed(RngAlgorithm::PassThrough, &[input, &BEHIND].concat());
     let tree = strategy.new_tree(&mut TestRunner::new_with_rng(config, chance));
     tree.ok().map(|tree| tree.current())
 }
