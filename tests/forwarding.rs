@@ -532,7 +532,7 @@ fn who_asked_is_told_to_the_version_and_cannot_be_faked() {
             "X-Forwarded-For: 6.6.6.6",
             "X-Forwarded-Proto: https",
             "X-Forwarded-Host: evil",
-            "X-Forwarded-Port: 666",
+            "X-Forwarded-Port: not-a-port",
             "Forwarded: for=6.6.6.6;host=evil",
             "X-Real-IP: 6.6.6.6",
             "Host: shop:80",
@@ -543,7 +543,7 @@ fn who_asked_is_told_to_the_version_and_cannot_be_faked() {
     assert_eq!(echo.fields.all("x-forwarded-host"), ["shop:80"]);
     let all = format!("{:?}", echo.fields);
     assert!(
-        !all.contains("6.6.6.6") && !all.contains("evil") && !all.contains("666"),
+        !all.contains("6.6.6.6") && !all.contains("evil") && !all.contains("not-a-port"),
         "{all}"
     );
     assert!(

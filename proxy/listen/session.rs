@@ -24,7 +24,7 @@ use crate::record::Reason;
 use crate::upstream::Inbound;
 
 /// Rounds through all that is to do before other connections have their turn.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 2;
 
 /// How a connection ended.
 pub(super) enum Outcome {

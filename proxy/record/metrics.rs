@@ -575,6 +575,11 @@ mod tests {
             ("tidegate_rollout_evidence", "gauge"),
             ("tidegate_rollout_phase", "gauge"),
             ("tidegate_rollout_weight", "gauge"),
+            (
+                "tidegate_tls_certificate_not_after_timestamp_seconds",
+                "gauge",
+            ),
+            ("tidegate_tls_handshakes_total", "counter"),
             ("tidegate_upstream_connections", "gauge"),
             ("tidegate_upstream_handshake_failures_total", "counter"),
         ];

@@ -344,6 +344,8 @@ fn ds_09_an_answer_that_nobody_takes_is_taken_away_and_others_go_on() {
         let mut raw = Raw::with(&bed, &[0, 4, 0, 0, 0, 0]).await;
         raw.say(&get(1)).await;
         raw.wait_for(HEADERS).await;
+        // The other one has not waited as long when this one's time is over.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         raw.say(&frame(HEADERS, END_HEADERS, 3, &block("POST", "/app", &[])))
             .await;
         let taken = raw.wait_for(RST_STREAM).await;
