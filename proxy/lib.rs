@@ -128,6 +128,7 @@ pub mod upstream;
 
 /// What fuzzers feed, and promises that hold whatever they feed: `tests/fuzz`. Ordinary tests feed what they once found.
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "tests, which fuzzers share")]
 #[path = "../tests/fuzz/targets/mod.rs"]
 pub mod fuzz;
 

@@ -420,13 +420,11 @@ fn a_client_certificate_that_is_missing_or_a_strangers_is_a_connect_failure() {
     let expired = format!("{}, {}", named(), trust.client(&expired, "expired"));
     for shown in [named(), stranger, expired] {
         // Over HTTP/2 the refusal may be heard only behind the request, which then counts as reset.
-        for protocol in ["http/1.1"] {
-            let secure = wants();
-            let more = format!("protocol: {protocol}\n{}", trust.tls(&shown));
-            let proxy = Proxy::start(&site(&secure.endpoint(), &more));
-            eprintln!("{shown} by {protocol}");
-            cannot_connect(&proxy, "client_certificate");
-        }
+        let secure = wants();
+        let more = format!("protocol: http/1.1\n{}", trust.tls(&shown));
+        let proxy = Proxy::start(&site(&secure.endpoint(), &more));
+        eprintln!("{shown}");
+        cannot_connect(&proxy, "client_certificate");
     }
     assert_eq!((http1.requests(), http2.requests()), (0, 0));
     let good = trust.authority.signs(&["us"]);

@@ -22,4 +22,5 @@ pub mod relay;
 pub mod wire;
 
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "tests, which fuzzers share")]
 pub(crate) mod tests;

@@ -24,6 +24,7 @@ pub mod worker;
 pub mod workers;
 
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "tests, which fuzzers share")]
 pub(crate) mod tests;
 
 pub use workers::{BindFailure, Workers};

@@ -423,4 +423,5 @@ fn stages(plan: &plan::Rollout) -> Option<&Stages> {
 }
 
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "tests, which fuzzers share")]
 pub(crate) mod tests;

@@ -26,6 +26,7 @@ pub mod split; // which version has which slots
 mod table; // the compiled routes, and the walk
 
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "tests, which fuzzers share")]
 pub(crate) mod tests;
 
 pub use caller::Caller;

@@ -470,7 +470,8 @@ fn ds_04_a_rapid_reset_ends_the_connection_before_the_version_feels_it() {
 
 #[test]
 fn ds_05_resets_that_we_are_made_to_send_end_the_connection() {
-    let bodies: [(&str, fn(u32) -> Vec<u8>); 5] = [
+    type Body = (&'static str, fn(u32) -> Vec<u8>);
+    let bodies: [Body; 5] = [
         ("a window of nothing", |id| {
             frame(WINDOW_UPDATE, 0, id, &0_u32.to_be_bytes())
         }),
@@ -553,7 +554,8 @@ fn ds_07_floods_of_upkeep_take_no_memory_and_nobodys_turn() {
         payload.push(n as u8);
         payload
     };
-    let floods: [(&str, Box<dyn Fn(u32) -> Vec<u8>>); 5] = [
+    type Flood = (&'static str, Box<dyn Fn(u32) -> Vec<u8>>);
+    let floods: [Flood; 5] = [
         (
             "PING",
             Box::new(|n| frame(PING, 0, 0, &u64::from(n).to_be_bytes())),

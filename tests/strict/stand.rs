@@ -353,10 +353,10 @@ impl Lane {
             if !last.is_some_and(|p| statuses.contains(&p.status)) {
                 why.push(format!("status {:?}", last.map(|p| p.status)));
             }
-            if !last.is_some_and(|p| p.all("connection") == ["close"]) {
+            if last.is_none_or(|p| p.all("connection") != ["close"]) {
                 why.push("does not say that it closes".into());
             }
-            if !last.is_some_and(|p| p.all("x-tidegate-refusal").len() == 1) {
+            if last.is_none_or(|p| p.all("x-tidegate-refusal").len() != 1) {
                 why.push("does not say why".into());
             }
             if !heard.closed {

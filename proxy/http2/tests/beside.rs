@@ -29,11 +29,14 @@ struct Seen {
     trailers: Option<HeaderMap>,
 }
 
+/// An answer as the other implementation has it: its body, and what came behind it.
+type Given = Response<(Bytes, Option<HeaderMap>)>;
+
 /// Sends `requests` one after the other; what was seen of each, and what came back. `answer` stands for each answer.
 fn talk(
     requests: Vec<(Request<()>, Bytes, Option<HeaderMap>)>,
     answer: (http::response::Parts, Bytes, Option<HeaderMap>),
-) -> (Vec<Seen>, Vec<Response<(Bytes, Option<HeaderMap>)>>) {
+) -> (Vec<Seen>, Vec<Given>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,3 +1,7 @@
+#![allow(
+    clippy::large_futures,
+    reason = "a test holds one connection, and its buffer"
+)]
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -345,7 +349,7 @@ fn ds_09_an_answer_that_nobody_takes_is_taken_away_and_others_go_on() {
         raw.say(&get(1)).await;
         raw.wait_for(HEADERS).await;
         // The other one has not waited as long when this one's time is over.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         raw.say(&frame(HEADERS, END_HEADERS, 3, &block("POST", "/app", &[])))
             .await;
         let taken = raw.wait_for(RST_STREAM).await;

@@ -28,6 +28,7 @@ mod split;
 mod world;
 
 /// Every target by its name, which is also its folder's in `tests/fuzz/corpus`.
+#[allow(clippy::type_complexity, reason = "a name and a function")]
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("answers", answers::run),
     ("chunked", chunked::run),

@@ -122,7 +122,7 @@ fn edges(parts: &[u32]) -> impl Iterator<Item = u32> {
 fn is_sticky(salt: &str, key: &[u8], bounds: &Bounds) {
     let place = slot(key, Salt::new(salt));
     assert!(place < PARTS);
-    assert_eq!(place, slot(&key.to_vec(), Salt::new(&salt.to_owned())));
+    assert_eq!(place, slot(key, Salt::new(salt)));
     assert_eq!(place, spread(hash(key, Salt::new(salt))));
     for (version, needed) in bounds.thresholds(place) {
         assert!(
