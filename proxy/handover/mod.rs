@@ -14,7 +14,7 @@
 //! Until `serving` the old one goes on accepting. Whatever goes wrong before that, it goes on as if nothing had been: see
 //! [`Successor`]. The sockets are one and the same in both: what waits in a queue of the kernel is lost by neither.
 //!
-//! - [`line`]: bounded messages and descriptors over one Unix connection
+//! - [`mod@line`]: bounded messages and descriptors over one Unix connection
 //! - [`messages`]: what is said
 //! - [`doorbell`]: where the new one rings, and who may
 //! - [`successor`]: the new process, as the old one sees it

@@ -20,7 +20,7 @@ pub struct RolloutState {
     pub rollout: String,
     /// The candidate's weight in percent.
     pub weight: f64,
-    /// Its phase: one of [`PHASES`].
+    /// Its phase: one of [`PHASES`](super::PHASES).
     pub phase: &'static str,
     /// How far the evidence has come, by metric.
     pub evidence: Vec<(String, f64)>,
