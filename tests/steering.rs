@@ -299,6 +299,7 @@ fn the_description_for_tools_knows_rollouts() {
     );
     let events = &api["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"];
     assert!(events["text/event-stream"].is_object(), "{events}");
+    crate::harness::until("the history has begun", || !proxy.told().is_empty());
     // What is described is what is sent.
     for (name, sent) in [
         ("Rollout", proxy.rollout()),
