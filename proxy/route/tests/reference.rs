@@ -426,7 +426,8 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
         })
 }
 
-fn configuration(
+/// Any configuration of the house.
+pub(crate) fn configuration(
     routes: std::ops::Range<usize>,
     rules: std::ops::Range<usize>,
 ) -> impl Strategy<Value = Config> {
@@ -458,7 +459,8 @@ fn configuration(
     })
 }
 
-fn request() -> impl Strategy<Value = Request> {
+/// Any request.
+pub(crate) fn request() -> impl Strategy<Value = Request> {
     let host = prop::sample::select(
         &[
             "a.test",
@@ -514,17 +516,6 @@ fn request() -> impl Strategy<Value = Request> {
 
 fn query_value() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&["a", "b", "%61a", "a+b", ""][..])
-}
-
-/// Any configuration, some requests of it: few rules for many routes, or one route of many rules.
-pub(crate) fn houses() -> impl Strategy<Value = (Config, Vec<Request>)> {
-    let one_route = configuration(1..2, 9..60).prop_map(|mut config| {
-        config.routes[0].matches = RouteMatch::default();
-        config
-    });
-    let any = prop_oneof![configuration(0..12, 0..4), one_route];
-    // First, so that what a fuzzer changes behind it leaves them as they are.
-    (vec(request(), 1..13), any).prop_map(|(requests, config)| (config, requests))
 }
 
 /// Table and plain code decide the same.

@@ -6,7 +6,7 @@ use crate::http1::tests::Message;
 pub(super) type Field = (String, Vec<u8>);
 
 /// Fields that concern one connection (RFC 9110 §7.6.1), and one that some CGI programs take for an order.
-const HOP_BY_HOP: [&str; 9] = [
+const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -15,7 +15,6 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
     "http2-settings",
     "proxy",
-    "expect",
 ];
 
 /// How many fields have this name.
@@ -77,6 +76,7 @@ pub(super) fn is_for_a_version(request: &Message, outsider: &str) {
         assert_eq!(count(fields, name), 1, "one {name}: {fields:?}");
     }
     assert_eq!(value(fields, "x-forwarded-for"), Some(outsider.as_bytes()));
+    assert_eq!(count(fields, "expect"), 0, "it was answered here");
     // A caller of HTTP/1.0 may have named no host.
     let host = value(fields, "x-forwarded-host").or(Some(b"localhost"));
     assert_eq!(host, value(fields, "host"), "{fields:?}");

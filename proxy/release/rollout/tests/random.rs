@@ -23,9 +23,13 @@ pub(crate) enum Step {
     Edit(usize),
 }
 
-/// A life; at some places of it the process is killed, and begins again from what was written down.
-pub(crate) fn life() -> impl Strategy<Value = Vec<(Step, bool)>> {
-    prop::collection::vec((step(), any::<bool>()), 1..200)
+/// Something that happens, and whether the process is killed behind it, and begins again from what was written down.
+pub(crate) fn event() -> impl Strategy<Value = (Step, bool)> {
+    (step(), any::<bool>())
+}
+
+fn life() -> impl Strategy<Value = Vec<(Step, bool)>> {
+    prop::collection::vec(event(), 1..200)
 }
 
 fn step() -> impl Strategy<Value = Step> {
