@@ -469,12 +469,14 @@ fn a_bound_of_ours_does_not_take_an_endpoint_out() {
 fn ds_10_callers_of_http_2_that_read_nothing_cost_no_more_than_is_said() {
     const CALLERS: usize = 3;
     let v1 = Backend::start("v1");
-    let site = Site::of(&[("v1", v1.endpoint())])
-        .service("pool: { max_per_endpoint: 1000 }", &[("v1", v1.endpoint())]);
+    let site = Site::of(&[("v1", v1.endpoint())]).service(
+        "pool: { max_per_endpoint: 1000, connect: 30s }",
+        &[("v1", v1.endpoint())],
+    );
     let proxy = Proxy::start(&site);
     assert_eq!(proxy.get("/", &[]).status, 200);
     let before = proxy.resident_kib();
-    let target = "/?bytes=1000000";
+    let target = "/?bytes=10000000";
     let mut head = vec![0x82, 0x86, 0x01, 1, b't', 0x04, target.len() as u8];
     head.extend(target.bytes());
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -495,6 +497,13 @@ fn ds_10_callers_of_http_2_that_read_nothing_cost_no_more_than_is_said() {
         .collect();
     until("all have asked", || v1.requests() > 100 * CALLERS);
     std::thread::sleep(Duration::from_secs(1));
+    let (start, used) = (Instant::now(), proxy.processor_time());
+    std::thread::sleep(Duration::from_secs(1));
+    let used = proxy.processor_time() - used;
+    assert!(
+        used < start.elapsed() / 4,
+        "{used:?} of work for callers that take nothing"
+    );
     let grown = proxy.resident_kib().saturating_sub(before);
     assert!(
         grown < CALLERS as u64 * 10 * 1024,

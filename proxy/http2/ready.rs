@@ -1,6 +1,7 @@
 //! Which streams have something to do. Each has a waker of its own, so that of a hundred only the one is looked at whose
 //! version has answered.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
@@ -70,14 +71,18 @@ impl Ready {
             .any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
-    /// The next one from `from` on, which is noted as done.
+    /// The first one of `within`, which is noted as done.
     #[inline]
-    pub fn next(&self, from: usize) -> Option<usize> {
-        let mut mask = u64::MAX << (from % 64);
-        for at in from / 64..self.words.len() {
+    pub fn next(&self, within: Range<usize>) -> Option<usize> {
+        let mut mask = u64::MAX << (within.start % 64);
+        let words = within.end.div_ceil(64).min(self.words.len());
+        for at in within.start / 64..words {
             let found = self.words[at].load(Ordering::Acquire) & mask;
             if found != 0 {
                 let slot = at * 64 + found.trailing_zeros() as usize;
+                if slot >= within.end {
+                    return None;
+                }
                 self.clear(slot);
                 return Some(slot);
             }
@@ -129,14 +134,16 @@ mod tests {
         ready.clear(5);
         let mut found = Vec::new();
         let mut from = 0;
-        while let Some(slot) = ready.next(from) {
+        while let Some(slot) = ready.next(from..usize::MAX) {
             found.push(slot);
             from = slot + 1;
         }
         assert_eq!(found, [3, 64, 129]);
         assert!(!ready.any());
         ready.set(3);
-        assert_eq!(ready.next(4), None);
+        assert_eq!(ready.next(4..usize::MAX), None);
+        assert_eq!(ready.next(0..3), None);
         assert!(ready.any());
+        assert_eq!(ready.next(0..4), Some(3));
     }
 }

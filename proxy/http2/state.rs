@@ -172,7 +172,8 @@ impl Inner {
     pub(super) fn is_in_head(&self) -> bool {
         let partial = Head::parse(&self.inlet.buffer);
         self.block.is_some()
-            || (self.begun != Begun::Settings && !self.inlet.buffer.is_empty())
+            // What a connection begins with is as long in coming as a head may be.
+            || self.begun != Begun::Settings
             || partial.is_some_and(|head| head.kind == Kind::Headers)
     }
 

@@ -75,6 +75,7 @@ impl Wire {
     /// A connection over `socket`. Says our settings with the first flush.
     pub fn new(socket: Socket, signs: Rc<Signs>, bounds: Bounds) -> Self {
         let ready = Ready::new(bounds.streams);
+        signs.bytes.set(true); // what every connection begins with is on its way
         let inner = Inner::new(socket, bounds, ready.clone());
         Self {
             inner: RefCell::new(inner),

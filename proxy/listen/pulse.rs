@@ -361,12 +361,13 @@ impl Pulse {
         if slow_head() {
             return Some(Order::SlowHead);
         }
-        // Who has never said anything has not even begun a head: there is nobody to tell, and nothing to finish.
-        if !lives
-            && !self.begun.get()
-            && self.head.get().is_none()
-            && lasted(idle, self.timeouts.header)
-        {
+        // Who has never asked anything has not even begun a head.
+        let unheard = !self.begun.get() && self.head.get().is_none();
+        if unheard && lasted(idle, self.timeouts.header) {
+            if lives {
+                return Some(Order::Leave);
+            }
+            // There is nobody to tell, and nothing to finish.
             self.count(Reason::SlowRequest, 1);
             self.cut.set(true);
             return Some(Order::Abort);

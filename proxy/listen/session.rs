@@ -24,7 +24,7 @@ use crate::record::Reason;
 use crate::upstream::Inbound;
 
 /// Rounds through all that is to do before other connections have their turn.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 8;
 
 /// How a connection ended.
 pub(super) enum Outcome {
@@ -189,15 +189,20 @@ where
 
     /// Looks at every stream that has something to do.
     fn work(&mut self) -> Result<(), End> {
-        let ready = self.wire.ready();
-        let mut from = self.next;
-        while let Some(slot) = ready.next(from) {
+        let first = self.next;
+        self.work_from(first, usize::MAX)?;
+        self.work_from(0, first)?;
+        // Where there was no room for all, those who got none come first.
+        self.next = self.parked.first().copied().unwrap_or(0);
+        Ok(())
+    }
+
+    /// Looks at those of the places `from..to` that have something to do.
+    fn work_from(&mut self, mut from: usize, to: usize) -> Result<(), End> {
+        while let Some(slot) = self.wire.ready().next(from..to) {
             self.step(slot)?;
             from = slot + 1;
         }
-        // Those before the one whose turn it was have theirs in the next round; where there was no room for all, those
-        // who got none come first.
-        self.next = self.parked.first().copied().unwrap_or(0);
         Ok(())
     }
 

@@ -608,6 +608,15 @@ impl Proxy {
             .unwrap_or(0)
     }
 
+    /// What it has used of processors, to a hundredth of a second.
+    pub fn processor_time(&self) -> Duration {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let behind_name = stat.rsplit(") ").next().unwrap_or_default();
+        let ticks = behind_name.split(' ').skip(11).take(2);
+        Duration::from_millis(10 * ticks.flat_map(str::parse::<u64>).sum::<u64>())
+    }
+
     /// Open file descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)

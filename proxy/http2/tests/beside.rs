@@ -87,7 +87,7 @@ async fn serve(
         loop {
             let read = wire.poll_read(cx).map(|read| read.expect("frames"));
             let _ = wire.poll_flush(cx).map(|flushed| flushed.expect("flushed"));
-            if let Some(slot) = wire.ready().next(0) {
+            if let Some(slot) = wire.ready().next(0..usize::MAX) {
                 return Poll::Ready(slot);
             }
             if read.is_pending() {

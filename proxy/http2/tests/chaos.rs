@@ -113,7 +113,7 @@ proptest! {
                         return;
                     }
                     let mut from = 0;
-                    while let Some(slot) = wire.ready().next(from) {
+                    while let Some(slot) = wire.ready().next(from..usize::MAX) {
                         from = slot + 1;
                         if let (Some(_), Some(deed)) = (wire.open(slot), deeds.next()) {
                             work(&wire, slot, deed);

@@ -109,7 +109,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "minutes without optimisation, or not settled yet; tests/fuzz/run feeds the same corpus"]
     fn chunks_that_fuzzers_found_are_read_in_one_way() {
         feed("chunked");
     }
@@ -130,13 +129,11 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "minutes without optimisation, or not settled yet; tests/fuzz/run feeds the same corpus"]
     fn lives_of_rollouts_that_fuzzers_found_keep_every_promise() {
         feed("rollout");
     }
 
     #[test]
-    #[ignore = "minutes without optimisation, or not settled yet; tests/fuzz/run feeds the same corpus"]
     fn tables_that_fuzzers_found_decide_as_the_rules_say() {
         feed("routing");
     }
