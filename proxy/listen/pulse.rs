@@ -139,10 +139,11 @@ impl Reading {
         };
         let sent = signs.sent.get();
         let (then, before) = self.seen.replace((now, sent));
-        if signs.stuck.get() {
-            pace.waited(now.saturating_duration_since(then));
-        }
-        pace.moved(sent - before);
+        let waited = signs
+            .stuck
+            .get()
+            .then(|| now.saturating_duration_since(then));
+        pace.moved_within(sent - before, waited.unwrap_or_default());
         self.pace.set(Some(pace));
         pace.is_lost()
     }

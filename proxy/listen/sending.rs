@@ -66,10 +66,8 @@ impl Sending {
             let mut pace = self
                 .pace
                 .unwrap_or_else(|| Pace::new(rate, UNTOLD, Duration::ZERO));
-            if self.blocked.is_some() {
-                pace.waited(time);
-            }
-            pace.moved(sent);
+            let waited = self.blocked.is_some().then_some(time);
+            pace.moved_within(sent, waited.unwrap_or_default());
             self.pace = Some(pace);
             is_slow = pace.is_lost();
         }

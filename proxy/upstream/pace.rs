@@ -42,6 +42,13 @@ impl Pace {
         self.left = (self.left + time_of(bytes, self.rate)).min(self.most);
     }
 
+    /// So many bytes were moved while it was waited for so long. What was moved counts first: else who trickles would win
+    /// back a little of what is long used up, each time.
+    pub fn moved_within(&mut self, bytes: u64, time: Duration) {
+        self.moved(bytes);
+        self.waited(time);
+    }
+
     /// Whether nothing is left of it.
     pub fn is_lost(&self) -> bool {
         self.left.is_zero()
@@ -69,8 +76,7 @@ mod tests {
     /// After how many seconds at `rate` bytes a second it is lost, if it is within an hour.
     fn lost_after(mut pace: Pace, rate: u64) -> Option<u32> {
         (1..3600).find(|_| {
-            pace.moved(rate);
-            pace.waited(SECOND);
+            pace.moved_within(rate, SECOND);
             pace.is_lost()
         })
     }
