@@ -88,7 +88,7 @@ pub enum Balance {
 /// `services[].pool`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
-    /// Connections to one endpoint, for the whole process. Default 256.
+    /// Connections to one endpoint, for the whole process. Default 10 000.
     pub max_per_endpoint: NonZeroUsize,
     /// An unused connection is closed after so long. Default 4 s, under Node's 5 s.
     pub idle: Duration,

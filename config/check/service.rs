@@ -19,6 +19,9 @@ use crate::{
 
 /// Slots are shared out by version for each rule: more are no release but a mistake.
 const MOST_VERSIONS: usize = 256;
+/// Connections to an endpoint where the file does not say: half of those that a listener takes. Callers who send or read
+/// slowly hold one each, and fewer would let few of them shut out everybody else.
+const POOL: u32 = 10_000;
 const MOST_CONNECTIONS: u32 = 1_000_000;
 const MOST_PROBES: u32 = 1000;
 /// The longest path of a unix socket, in bytes.
@@ -180,7 +183,7 @@ impl Check<'_> {
             max_per_endpoint: self.amount(
                 &most_at,
                 written.max_per_endpoint,
-                256,
+                POOL,
                 MOST_CONNECTIONS,
             ),
             // Node closes an idle connection after 5 s: whoever is first never sends into a closing one.

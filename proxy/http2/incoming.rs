@@ -5,12 +5,12 @@ use super::flow::Overflow;
 use super::frame::{self, ACK, Code, END_HEADERS, END_STREAM, Head, Kind, PRIORITY};
 use super::head::{Block, Gathering, HeadError};
 use super::hpack::decoder::Nobody;
-use super::hpack::{Corrupt, Sink};
+use super::hpack::{Sink, Unread};
 use super::state::{Inner, LEAVING, Leaving, OpenBlock};
 use super::streams::{Place, TooLarge};
 
-/// What a field block may have in bytes beyond what its fields may have when they are read: somebody who is a little over
-/// the bound is told so, and of somebody who is far over it nothing more is wanted.
+/// What a field block may have in bytes, packed and unpacked, beyond what its request's fields may have: somebody who is a
+/// little over the bound is told so, and of somebody who is far over it nothing more is wanted.
 pub(super) const BLOCK_SLACK: usize = 16 * 1024;
 
 /// What a frame broke.
@@ -30,9 +30,12 @@ impl From<Spent> for Fault {
     }
 }
 
-impl From<Corrupt> for Fault {
-    fn from(_: Corrupt) -> Self {
-        Self::Connection(Code::Compression)
+impl From<Unread> for Fault {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Corrupt(_) => Self::Connection(Code::Compression),
+            Unread::TooMuch => Self::Flood,
+        }
     }
 }
 
@@ -201,7 +204,8 @@ impl Inner {
     }
 
     fn decode(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Fault> {
-        Ok(self.decoder.decode(bytes, sink)?)
+        let most = self.bounds.bytes + BLOCK_SLACK;
+        Ok(self.decoder.decode(bytes, most, sink)?)
     }
 
     /// A request.

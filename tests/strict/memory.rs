@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::{Backend, Conn, Proxy, Site, eventually, soon};
+use crate::harness::{Backend, Conn, Launch, Proxy, Site, Tls, TlsAuthority, eventually, soon};
 
 use super::frames::{Frames, pseudo};
 
@@ -116,6 +116,34 @@ fn a_slow_reader_takes_what_is_stated() {
             stream
         },
     );
+}
+
+#[test]
+fn tls_takes_what_is_stated() {
+    let authority = TlsAuthority::new();
+    let v1 = Backend::start("v1");
+    let site = Site::of(&[("v1", v1.endpoint())])
+        .listener("tls: { certificates: [{ cert: ./shop.crt, key: ./shop.key }] }")
+        .with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }");
+    let launch = Launch::new(&site);
+    authority
+        .issue(&["t.example"])
+        .write(launch.folder(), "shop");
+    let proxy = launch.start();
+    let (address, tls) = (proxy.address("in"), Tls::believing(&authority));
+    costs(&proxy, "TLS, beside what it carries", MANY, || {
+        let mut conn = tls.connect(address, "t.example").unwrap();
+        assert_eq!(conn.get("/", &[]).status, 200);
+        conn
+    });
+    costs(&proxy, "TLS, a handshake that is not whole", MANY, || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut session = tls.begin("t.example");
+        session.write_tls(&mut stream).unwrap();
+        // The server has answered, and waits for our last message.
+        session.read_tls(&mut stream).unwrap();
+        (stream, session)
+    });
 }
 
 #[test]

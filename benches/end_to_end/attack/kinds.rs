@@ -18,6 +18,8 @@ pub(crate) struct Attack {
     pub(crate) connections: usize,
     /// What they speak.
     pub(crate) speaks: Speaks,
+    /// How the README's table of memory calls what its connections are in.
+    pub(super) state: &'static str,
     pub(super) way: Way,
 }
 
@@ -28,7 +30,7 @@ impl Attack {
     }
 }
 
-/// The protocol of an attack's connections: where they go, and what one may cost in memory.
+/// The protocol of an attack's connections, and so where they go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {
     Http1,
@@ -105,6 +107,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "HTTP/1.1 heads of a megabyte in lines of 4 KiB",
         connections: 32,
         speaks: Speaks::Http1,
+        state: "HTTP/1.1, a head that is not whole",
         way: Way::Flood {
             opening: |out| out.extend_from_slice(b"GET / HTTP/1.1\r\nHost: attacked\r\n"),
             batch: huge_head,
@@ -135,6 +138,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "heads of requests, a byte a second",
         connections: 2000,
         speaks: Speaks::Http1,
+        state: "HTTP/1.1, a head that is not whole",
         way: Way::Drip {
             opening: |_| b"GET / HTTP/1.1\r\nHost: attacked\r\nX-Slow: ".to_vec(),
             drop: b"s",
@@ -147,6 +151,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "bodies of requests, a byte a second",
         connections: 1000,
         speaks: Speaks::Http1,
+        state: "HTTP/1.1, a body that is waited for",
         way: Way::Drip {
             opening: |number| {
                 format!(
@@ -164,6 +169,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "answers of 1 MiB, read at 64 bytes a second",
         connections: 500,
         speaks: Speaks::Http1,
+        state: "HTTP/1.1, an answer that is not taken",
         way: Way::Drip {
             opening: |number| {
                 format!("GET /big HTTP/1.1\r\nHost: attacked\r\nX-User-Id: user-{number}\r\n\r\n")
@@ -179,6 +185,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "HTTP/2: a hundred answers of 1 MiB a connection, every window shut",
         connections: 50,
         speaks: Speaks::Http2,
+        state: "HTTP/2, 100 answers that are not taken",
         way: Way::Drip {
             opening: |_| {
                 let mut out = OPENING_SHUT.to_vec();
@@ -199,6 +206,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "8000 connections, every second of them with one request made",
         connections: 8000,
         speaks: Speaks::Http1,
+        state: "HTTP/1.1, between two requests",
         way: Way::Drip {
             opening: |number| {
                 if number % 2 == 0 {
@@ -217,6 +225,7 @@ pub(crate) const ALL: [Attack; 14] = [
         what: "TLS: the first message of a handshake, again and again, without the last",
         connections: 64,
         speaks: Speaks::Tls,
+        state: "TLS, a handshake that is not whole",
         way: Way::Hello,
     },
 ];
@@ -231,6 +240,7 @@ const fn flood(
         what,
         connections: 16,
         speaks: Speaks::Http2,
+        state: "HTTP/2, 100 answers that are not taken",
         way: Way::Flood {
             opening: |out| out.extend_from_slice(OPENING),
             batch,

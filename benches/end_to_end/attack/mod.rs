@@ -18,7 +18,7 @@ use crate::load::{Bench, INTERRUPTED};
 use crate::measure::{Cores, pin};
 use crate::peers::Ready;
 
-use kinds::{Attack, Speaks};
+use kinds::Attack;
 use quota::Quota;
 use siege::Siege;
 pub(crate) use verdict::Verdict;
@@ -26,16 +26,26 @@ pub(crate) use verdict::Verdict;
 /// The attacker's share of a core.
 const SHARE: f64 = 0.2;
 
-/// What Tidegate may hold beside its connections.
-const STATED_FLOOR: u64 = 64 << 20;
+/// What Tidegate may hold beside its connections, as the README says it.
+const PROCESS: &str = "the process, beside its connections";
 
-/// Bytes that a connection of this kind may make Tidegate hold: the bound that its documentation states.
-const fn stated_bytes(speaks: Speaks) -> u64 {
-    match speaks {
-        Speaks::Http1 => 256 << 10,
-        Speaks::Http2 => 8 << 20,
-        Speaks::Tls => 320 << 10,
-    }
+/// The bytes that the README's table allows this state.
+fn stated_bytes(state: &str) -> Result<u64, String> {
+    const README: &str = include_str!("../../../README.md");
+    let row = README
+        .lines()
+        .find_map(|line| line.strip_prefix("| ")?.strip_prefix(state));
+    let size = row.and_then(|row| row.split('|').nth(1)).map(str::trim);
+    let bytes = size.and_then(|size| {
+        let (number, unit) = size.split_once(' ')?;
+        let number: u64 = number.parse().ok()?;
+        match unit {
+            "KiB" => Some(number << 10),
+            "MiB" => Some(number << 20),
+            _ => None,
+        }
+    });
+    bytes.ok_or_else(|| format!("the README states no memory for {state:?}"))
 }
 
 /// Runs these attacks against Tidegate and against nginx, in turn.
@@ -78,7 +88,7 @@ pub(crate) fn measure(
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Err("interrupted".into());
         }
-        let verdict = Verdict::of(*attack, ours, theirs);
+        let verdict = Verdict::of(*attack, ours, theirs)?;
         eprintln!("{verdict}");
         verdicts.push(verdict);
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kinds::Attack;
 use super::siege::Outcome;
-use super::{STATED_FLOOR, stated_bytes};
+use super::{PROCESS, stated_bytes};
 
 /// Honest callers keep so much.
 const KEPT: f64 = 0.9;
@@ -32,24 +32,25 @@ impl Verdict {
         attack: Attack,
         tidegate: Result<Outcome, String>,
         nginx: Option<Outcome>,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let stated = (stated_bytes(PROCESS)?, stated_bytes(attack.state)?);
         let against = match &tidegate {
-            Ok(ours) => ours.judged(&attack, nginx.as_ref()),
+            Ok(ours) => ours.judged(&attack, nginx.as_ref(), stated),
             Err(why) => vec![format!("not shown: {why}")],
         };
-        Self {
+        Ok(Self {
             attack: attack.name,
             what: attack.what,
             tidegate: tidegate.ok(),
             nginx,
             against,
-        }
+        })
     }
 }
 
 impl Outcome {
-    /// What speaks against it, beside another's.
-    fn judged(&self, attack: &Attack, theirs: Option<&Self>) -> Vec<String> {
+    /// What speaks against it, beside another's. `stated` is what the process may hold, and a connection.
+    fn judged(&self, attack: &Attack, theirs: Option<&Self>, stated: (u64, u64)) -> Vec<String> {
         let ours = self;
         let mut against = Vec::new();
         let mut share = |what: &str, of: fn(&Self) -> f64| {
@@ -70,8 +71,7 @@ impl Outcome {
             Self::accounted,
         );
         share("newcomers served", Self::welcomed);
-        let held = ours.attack.most_open * stated_bytes(attack.speaks);
-        let bound = ours.memory_before + STATED_FLOOR + held;
+        let bound = stated.0 + ours.attack.most_open * stated.1;
         if ours.memory_peak > bound {
             against.push(format!(
                 "memory: {} MiB where {} are stated",

@@ -15,6 +15,17 @@ const ARENA: usize = 4 * 1024;
 #[error("the field block is corrupt")]
 pub struct Corrupt;
 
+/// Why a block was not read to its end; no later one of the connection can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It is corrupt.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// It unpacks to more than anybody asks for.
+    #[error("the field block unpacks to too much")]
+    TooMuch,
+}
+
 /// Who takes the fields of a block.
 pub trait Sink {
     /// Whether a field of so many bytes, counted with [`OVERHEAD`], is still wanted: one that is not is not even made.
@@ -53,25 +64,34 @@ enum Keep {
 }
 
 impl Decoder {
-    /// Reads a whole block.
+    /// Reads a whole block, which may unpack to `most` bytes, each field counted with [`OVERHEAD`].
     ///
     /// # Errors
-    /// [`Corrupt`].
-    pub fn decode(&mut self, block: &[u8], sink: &mut impl Sink) -> Result<(), Corrupt> {
+    /// [`Unread`].
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        most: usize,
+        sink: &mut impl Sink,
+    ) -> Result<(), Unread> {
         let mut rest = block;
         let mut begun = false;
+        let mut left = most;
         while let Some((first, after)) = rest.split_first() {
             rest = after;
-            match *first {
+            // A byte can stand for kilobytes: what is asked of us is what it unpacks to.
+            let bytes = match *first {
                 0x80.. => {
                     let entry = self.table.at(integer::decode(*first, 7, &mut rest)?)?;
-                    if sink.wants(entry.bytes + OVERHEAD) {
+                    let bytes = entry.bytes + OVERHEAD;
+                    if sink.wants(bytes) {
                         sink.take(entry.field.clone());
                     }
+                    bytes
                 }
                 0x40.. => self.literal(*first, 6, Keep::InTable, &mut rest, sink)?,
                 // The table changes before the fields that count on it (RFC 7541 §4.2).
-                0x20.. if begun => return Err(Corrupt),
+                0x20.. if begun => return Err(Corrupt.into()),
                 0x20.. => {
                     let most = integer::decode(*first, 5, &mut rest)?;
                     self.table.resize(most)?;
@@ -79,7 +99,8 @@ impl Decoder {
                 }
                 0x10.. => self.literal(*first, 4, Keep::Never, &mut rest, sink)?,
                 _ => self.literal(*first, 4, Keep::Not, &mut rest, sink)?,
-            }
+            };
+            left = left.checked_sub(bytes).ok_or(Unread::TooMuch)?;
             begun = true;
         }
         Ok(())
@@ -96,6 +117,7 @@ impl Decoder {
         self.scratch = BytesMut::new();
     }
 
+    /// How many bytes it has, counted with [`OVERHEAD`].
     fn literal(
         &mut self,
         first: u8,
@@ -103,7 +125,7 @@ impl Decoder {
         keep: Keep,
         rest: &mut &[u8],
         sink: &mut impl Sink,
-    ) -> Result<(), Corrupt> {
+    ) -> Result<usize, Corrupt> {
         let (name, name_bytes) = match integer::decode(first, bits, rest)? {
             0 => {
                 let text = Text::take(rest)?;
@@ -132,7 +154,7 @@ impl Decoder {
                     _ => field,
                 });
             }
-            return Ok(());
+            return Ok(bytes + OVERHEAD);
         }
         // What stays holds nothing but itself: not the piece of memory that it was read into.
         let field = Field::new(name.clone(), Bytes::copy_from_slice(&value));
@@ -145,7 +167,7 @@ impl Decoder {
             name_bytes,
             bytes,
         });
-        Ok(())
+        Ok(bytes + OVERHEAD)
     }
 
     fn value(&mut self, text: Text<'_>) -> Result<Bytes, Corrupt> {

@@ -12,7 +12,7 @@ pub mod huffman;
 pub mod integer;
 pub mod table;
 
-pub use decoder::{Corrupt, Decoder, Sink};
+pub use decoder::{Corrupt, Decoder, Sink, Unread};
 
 #[cfg(test)]
 mod tests;

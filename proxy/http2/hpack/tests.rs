@@ -2,6 +2,9 @@ use super::table::OVERHEAD;
 use super::*;
 use crate::http2::field::{Field, Scheme};
 
+/// More than any block here unpacks to.
+const MOST: usize = 64 * 1024;
+
 /// Writes down what it is given.
 #[derive(Default)]
 struct Notes {
@@ -37,9 +40,9 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(pair).collect()
 }
 
-fn read(decoder: &mut Decoder, hex: &str) -> Result<Vec<String>, Corrupt> {
+fn read(decoder: &mut Decoder, hex: &str) -> Result<Vec<String>, Unread> {
     let mut notes = Notes::default();
-    decoder.decode(&bytes(hex), &mut notes)?;
+    decoder.decode(&bytes(hex), MOST, &mut notes)?;
     Ok(notes.fields)
 }
 
@@ -145,7 +148,11 @@ fn what_is_corrupt_is_told() {
         "3fe2 1f",                // 4097: more than we agreed to
         "0085 ffff ffff ff01 61", // EOS in a name
     ] {
-        assert_eq!(read(&mut Decoder::default(), hex), Err(Corrupt), "{hex}");
+        assert_eq!(
+            read(&mut Decoder::default(), hex),
+            Err(Corrupt.into()),
+            "{hex}"
+        );
     }
     assert!(
         read(&mut Decoder::default(), "20 3fe1 1f 82").is_ok(),
@@ -163,6 +170,7 @@ fn what_is_not_wanted_is_still_in_the_table() {
     decoder
         .decode(
             &bytes("8286 8441 0f77 7777 2e65 7861 6d70 6c65 2e63 6f6d"),
+            MOST,
             &mut notes,
         )
         .expect("a block");
@@ -181,8 +189,31 @@ fn ds_09_a_reference_costs_nothing_once_nothing_more_is_wanted() {
         most: Some(32 * 1024),
         ..Notes::default()
     };
-    decoder.decode(&block, &mut notes).expect("a block");
+    decoder
+        .decode(&block, usize::MAX, &mut notes)
+        .expect("a block");
     assert_eq!(notes.fields.len(), 32 * 1024 / (4001 + OVERHEAD));
+}
+
+#[test]
+fn ds_09_a_block_that_unpacks_to_more_than_anybody_asks_for_is_not_read_on() {
+    struct Asked(usize);
+    impl Sink for Asked {
+        fn wants(&mut self, _: usize) -> bool {
+            self.0 += 1;
+            false
+        }
+        fn take(&mut self, _: Field) {}
+    }
+    let mut block = vec![0x40, 0x01, b'x', 0x05];
+    block.extend(*b"hello");
+    block.extend([0xbe; 16_000]);
+    let each = "xhello".len() + OVERHEAD;
+    let mut asked = Asked(0);
+    let read = |most, asked: &mut Asked| Decoder::default().decode(&block, most, asked);
+    assert_eq!(read(100 * each, &mut asked), Err(Unread::TooMuch));
+    assert_eq!(asked.0, 101);
+    assert_eq!(read(16_001 * each, &mut asked), Ok(()));
 }
 
 #[test]
@@ -201,6 +232,7 @@ fn what_must_not_be_put_into_a_table_stays_so() {
     decoder
         .decode(
             &bytes("1008 7061 7373 776f 7264 0673 6563 7265 74"),
+            MOST,
             &mut last,
         )
         .expect("a block");

@@ -318,25 +318,42 @@ fn ds_07_ds_08_floods_of_what_is_cheap_to_send_are_stopped() {
     }
 }
 
+/// A request with one field of 3 000 bytes for the table, and so many times the same.
+fn bomb(times: usize) -> Vec<u8> {
+    let mut bomb = block("GET", "/app", &[]);
+    bomb.extend([0x40, 1, b'x', 0x7f]);
+    bomb.extend([0xb9, 0x16]); // 127 + 57 + 22 * 128 = 3000
+    bomb.extend([b'y'; 3000]);
+    bomb.extend(vec![0xbe; times]);
+    bomb
+}
+
 #[test]
 fn ds_09_a_small_block_with_a_large_meaning_is_431() {
     run(async {
         let (bed, count) = bed("").await;
         let mut raw = Raw::open(&bed).await;
-        // One field of 3 000 bytes for the table, then five thousand times the same.
-        let mut bomb = block("GET", "/app", &[]);
-        bomb.extend([0x40, 1, b'x', 0x7f]);
-        bomb.extend([0xb9, 0x16]); // 127 + 57 + 22 * 128 = 3000
-        bomb.extend([b'y'; 3000]);
-        bomb.extend([0xbe; 5000]);
         for stream in 0..50 {
-            raw.say(&frame(HEADERS, WHOLE, 2 * stream + 1, &bomb)).await;
+            raw.say(&frame(HEADERS, WHOLE, 2 * stream + 1, &bomb(12)))
+                .await;
             let answer = raw.wait_for(HEADERS).await;
             assert!(answer.payload.windows(3).any(|w| w == b"431"), "{answer:?}");
         }
         assert_eq!(count.get(), 0);
         assert_eq!(refusals(&bed, Reason::HeaderTooLarge), 50);
         raw.is_well().await;
+    });
+}
+
+#[test]
+fn ds_09_a_small_block_with_a_huge_meaning_ends_its_connection() {
+    run(async {
+        let (bed, count) = bed("").await;
+        let mut raw = Raw::open(&bed).await;
+        raw.say(&frame(HEADERS, WHOLE, 1, &bomb(5000))).await;
+        assert_eq!(raw.end().await, Some(ENHANCE_YOUR_CALM));
+        assert_eq!(count.get(), 0);
+        assert_eq!(refusals(&bed, Reason::Flood), 1);
     });
 }
 
