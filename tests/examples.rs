@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::harness::{
     Authority, Backend, Caller, Conn, Echo, Gauges, H2Client, Launch, Proxy, Secure, Store, Tls,
-    TlsAuthority, WebSocket, command, grpc_frame, replace,
+    WebSocket, command, grpc_frame, replace,
 };
 
 mod rollouts;
@@ -25,7 +25,7 @@ struct Stage {
     proxy: Proxy,
     listener: String,
     /// Where the example has certificates: who made them.
-    authority: Option<TlsAuthority>,
+    authority: Option<Authority>,
 }
 
 /// Where an example's Prometheus is.
@@ -228,7 +228,7 @@ fn edge_tls(stage: &Stage) {
         Echo::of(&conn.get("/", &[])).version
     };
     assert_eq!(version(&Tls::believing(authority)), "v1");
-    let staff = authority.issue(&["alice.example.com"]);
+    let staff = authority.signs(&["alice.example.com"]);
     assert_eq!(version(&Tls::showing(authority, &staff)), "v2");
     let mut plain = Conn::open(stage.proxy.address("plain"));
     let answer = plain.get("/cart", &["Host: shop.example.com"]);
@@ -239,14 +239,14 @@ fn edge_tls(stage: &Stage) {
 }
 
 /// The certificates that an example names, made for it.
-fn certificates_beside(text: &str, folder: &Path) -> Option<TlsAuthority> {
+fn certificates_beside(text: &str, folder: &Path) -> Option<Authority> {
     if !text.contains("./tls/") {
         return None;
     }
-    let authority = TlsAuthority::new();
+    let authority = Authority::new("an authority");
     let tls = folder.join("tls");
     fs::create_dir_all(&tls).expect("a folder");
-    authority.issue(&["shop.example.com"]).write(&tls, "shop");
+    authority.signs(&["shop.example.com"]).write(&tls, "shop");
     replace(&tls.join("staff-ca.crt"), &authority.pem());
     Some(authority)
 }

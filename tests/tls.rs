@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
 
 use crate::harness::{
-    Backend, Conn, Echo, Issued, Launch, Proxy, Site, Tls, TlsAuthority as Authority, TlsConn,
-    command, eventually, pattern, replace, soon, until,
+    Authority, Backend, Conn, Echo, Launch, Pair, Proxy, Site, Tls, TlsConn, command, eventually,
+    pattern, replace, soon, until,
 };
 
 /// A version, an authority, and a listener that shows `shop` (shop.example.com and, by a star, *.example.com) first and
@@ -40,16 +38,16 @@ impl Edge {
     }
 
     fn of(version: Backend, site: &Site, tls: &str, listener: &str) -> Self {
-        let authority = Authority::new();
+        let authority = Authority::new("an authority");
         let site = site
             .clone()
             .listener(&format!("tls: {{ {CERTIFICATES}{tls} }}{listener}"));
         let launch = Launch::new(&site);
         let folder = launch.folder().to_owned();
         authority
-            .issue(&[SHOP, "*.example.com"])
+            .signs(&[SHOP, "*.example.com"])
             .write(&folder, "shop");
-        authority.issue_rsa(&[OTHER]).write(&folder, "other");
+        authority.signs_rsa(&[OTHER]).write(&folder, "other");
         replace(&folder.join("clients.crt"), &authority.pem());
         let proxy = launch.start();
         Self {
@@ -109,45 +107,47 @@ fn the_certificate_is_chosen_by_server_name() {
     }
 }
 
+fn suite(tls: &TlsConn) -> String {
+    let suite = tls.session().negotiated_cipher_suite().expect("a suite");
+    format!("{:?}", suite.suite())
+}
+
+#[test]
+fn the_strongest_suite_is_spoken_whatever_the_caller_puts_first() {
+    let edge = Edge::new();
+    for versions in [[&TLS12], [&TLS13]] {
+        let tls = Tls::with(&edge.authority, None, &versions);
+        let usual = tls.connect(edge.address(), SHOP).expect("a handshake");
+        let tls = tls.offering(&edge.authority, |suites| suites.reverse());
+        let odd = tls.connect(edge.address(), SHOP).expect("a handshake");
+        assert!(suite(&usual).contains("AES_256"), "{}", suite(&usual));
+        assert_eq!(suite(&odd), suite(&usual));
+    }
+}
+
 #[test]
 fn each_caller_gets_the_kind_of_key_that_it_understands() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let version = Backend::start("v1");
     let site = Site::of(&[("v1", version.endpoint())]).listener(
         "tls: { certificates: [{ cert: ./rsa.crt, key: ./rsa.key }, { cert: ./ec.crt, key: ./ec.key }] }",
     );
     let launch = Launch::new(&site);
-    authority.issue_rsa(&[SHOP]).write(launch.folder(), "rsa");
-    authority.issue(&[SHOP]).write(launch.folder(), "ec");
+    authority.signs_rsa(&[SHOP]).write(launch.folder(), "rsa");
+    authority.signs(&[SHOP]).write(launch.folder(), "ec");
     let proxy = launch.start();
-    let mut tls = Tls::with(&authority, None, &[&TLS12]);
-    let suites = |tls: &TlsConn| {
-        let suite = tls.session().negotiated_cipher_suite().expect("a suite");
-        format!("{:?}", suite.suite())
-    };
+    let tls = Tls::with(&authority, None, &[&TLS12]);
     let both = tls.connect(proxy.address("in"), SHOP).expect("both");
     assert!(
-        suites(&both).contains("ECDSA"),
+        suite(&both).contains("ECDSA"),
         "what costs less: {}",
-        suites(&both)
+        suite(&both)
     );
-    let mut provider = (**tls.config.crypto_provider()).clone();
-    provider
-        .cipher_suites
-        .retain(|suite| format!("{:?}", suite.suite()).contains("RSA"));
-    let roots = {
-        let mut roots = rustls::RootCertStore::empty();
-        let der = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
-        roots.add(der).expect("an authority");
-        roots
-    };
-    tls.config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&TLS12])
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls = tls.offering(&authority, |suites| {
+        suites.retain(|suite| format!("{:?}", suite.suite()).contains("RSA"));
+    });
     let rsa = tls.connect(proxy.address("in"), SHOP).expect("RSA alone");
-    assert!(suites(&rsa).contains("ECDHE_RSA"), "{}", suites(&rsa));
+    assert!(suite(&rsa).contains("ECDHE_RSA"), "{}", suite(&rsa));
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn sessions_go_on_also_after_a_new_certificate() {
         assert!(!first.is_resumed());
         let before = edge.proxy.revision();
         edge.authority
-            .issue(&[SHOP])
+            .signs(&[SHOP])
             .write(edge.proxy.folder(), "shop");
         until("the new certificate is in force", || {
             edge.proxy.revision() > before
@@ -421,7 +421,7 @@ fn sessions_go_on_also_after_a_new_certificate() {
 #[test]
 fn gr_19_a_session_of_a_listener_without_client_certificates_is_worth_nothing_at_one_with() {
     let version = Backend::start("v1");
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let certificates = "certificates: [{ cert: ./shop.crt, key: ./shop.key }]";
     let ask = "client_auth: { mode: required, ca: ./clients.crt }";
     let site = Site::of(&[("v1", version.endpoint())]).with(
@@ -432,7 +432,7 @@ fn gr_19_a_session_of_a_listener_without_client_certificates_is_worth_nothing_at
         ),
     );
     let launch = Launch::new(&site);
-    authority.issue(&[SHOP]).write(launch.folder(), "shop");
+    authority.signs(&[SHOP]).write(launch.folder(), "shop");
     replace(&launch.folder().join("clients.crt"), &authority.pem());
     let proxy = launch.start();
     for version in [&TLS12, &TLS13] {
@@ -453,7 +453,7 @@ fn gr_19_a_session_of_one_server_name_is_worth_nothing_at_another() {
     let edge = Edge::with(", client_auth: { mode: optional, ca: ./clients.crt }", "");
     let client = edge
         .authority
-        .issue_client("alice.example", "spiffe://example/alice");
+        .signs_client("alice.example", "spiffe://example/alice");
     for version in [&TLS12, &TLS13] {
         let tls = Tls::with(&edge.authority, Some(&client), &[version]).resuming_everywhere();
         let mut conn = tls.connect(edge.address(), SHOP).expect("a handshake");
@@ -479,8 +479,9 @@ fn callers_must_show_a_certificate_where_the_file_says_so() {
     let edge = Edge::with(", client_auth: { mode: required, ca: ./clients.crt }", "");
     let client = edge
         .authority
-        .issue_client("alice.example", "spiffe://example/alice");
-    let stranger = Authority::new().issue_client("alice.example", "spiffe://example/alice");
+        .signs_client("alice.example", "spiffe://example/alice");
+    let stranger =
+        Authority::new("an authority").signs_client("alice.example", "spiffe://example/alice");
     let ask = |tls: Tls| {
         tls.connect(edge.address(), SHOP)
             .and_then(|mut conn| conn.try_request("GET", "/", &[], b""))
@@ -526,11 +527,11 @@ fn a_certificate_decides_where_a_request_goes_and_who_its_user_is() {
         let mut conn = tls.connect(edge.address(), SHOP).expect("a handshake");
         Echo::of(&conn.get(target, &[])).version
     };
-    let issue = |dns: &str, uri: &str| edge.authority.issue_client(dns, uri);
+    let issue = |dns: &str, uri: &str| edge.authority.signs_client(dns, uri);
     let team = issue("alice.example", "spiffe://example/team/alice");
     let bob = issue("bob.example", "spiffe://example/bob");
     let carol = issue("carol.example", "spiffe://example/carol");
-    let showing = |client: &Issued| Tls::showing(&edge.authority, client).resuming();
+    let showing = |client: &Pair| Tls::showing(&edge.authority, client).resuming();
     let tls = showing(&team);
     assert_eq!(goes(&tls, "/"), "v2");
     assert_eq!(
@@ -628,7 +629,7 @@ fn a_hundred_new_certificates_lose_no_handshake() {
             })
         })
         .collect();
-    let pairs: Vec<Issued> = (0..10).map(|_| edge.authority.issue(&[SHOP])).collect();
+    let pairs: Vec<Pair> = (0..10).map(|_| edge.authority.signs(&[SHOP])).collect();
     let before = edge.proxy.revision();
     for turn in 0..50 {
         let pair = &pairs[turn % pairs.len()];
@@ -639,8 +640,7 @@ fn a_hundred_new_certificates_lose_no_handshake() {
         replace(&folder.join("shop.key"), &pair.key);
         std::thread::sleep(Duration::from_millis(60));
     }
-    let last =
-        CertificateDer::from_pem_slice(pairs[49 % pairs.len()].cert.as_bytes()).expect("PEM");
+    let last = pairs[49 % pairs.len()].der().0.remove(0);
     eventually(
         "the last certificate is shown",
         soon(Duration::from_secs(5)),
@@ -678,13 +678,13 @@ fn a_hundred_new_certificates_lose_no_handshake() {
 #[test]
 fn certificates_behind_a_link_that_is_swapped_are_read_again() {
     let version = Backend::start("v1");
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let site = Site::of(&[("v1", version.endpoint())])
         .listener("tls: { certificates: [{ cert: ./tls/shop.crt, key: ./tls/shop.key }] }");
     let launch = Launch::new(&site);
     // As Kubernetes mounts a secret.
     let tls = launch.folder().join("tls");
-    let put = |generation: &str, pair: &Issued| {
+    let put = |generation: &str, pair: &Pair| {
         let folder = tls.join(generation);
         std::fs::create_dir_all(&folder).expect("a folder");
         pair.write(&folder, "shop");
@@ -692,14 +692,14 @@ fn certificates_behind_a_link_that_is_swapped_are_read_again() {
         std::os::unix::fs::symlink(generation, &link).expect("a link");
         std::fs::rename(&link, tls.join("..data")).expect("swapped");
     };
-    let pairs: Vec<Issued> = (0..2).map(|_| authority.issue(&[SHOP])).collect();
+    let pairs: Vec<Pair> = (0..2).map(|_| authority.signs(&[SHOP])).collect();
     put("..1", &pairs[0]);
     for file in ["shop.crt", "shop.key"] {
         std::os::unix::fs::symlink(format!("..data/{file}"), tls.join(file)).expect("a link");
     }
     let proxy = launch.start();
     put("..2", &pairs[1]);
-    let second = CertificateDer::from_pem_slice(pairs[1].cert.as_bytes()).expect("PEM");
+    let second = pairs[1].der().0.remove(0);
     let client = Tls::believing(&authority);
     until("the new certificate is shown", || {
         client
@@ -714,7 +714,7 @@ fn certificates_behind_a_link_that_is_swapped_are_read_again() {
 fn a_key_that_is_not_the_certificates_keeps_the_old_pair_in_force_and_says_so() {
     let edge = Edge::new();
     let before = edge.open().certificate();
-    let other = edge.authority.issue(&[SHOP]);
+    let other = edge.authority.signs(&[SHOP]);
     replace(&edge.proxy.folder().join("shop.key"), &other.key);
     until("it is told", || edge.proxy.config()["ok"] == false);
     let problems = edge.proxy.config()["problems"].to_string();
@@ -733,14 +733,14 @@ fn a_key_that_is_not_the_certificates_keeps_the_old_pair_in_force_and_says_so() 
 #[test]
 fn the_ends_of_certificates_are_told_by_metrics_status_and_check() {
     let version = Backend::start("v1");
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let site = Site::of(&[("v1", version.endpoint())]).listener(
         "tls: { certificates: [{ cert: ./a.crt, key: ./a.key }, { cert: ./b.crt, key: ./b.key }, \
          { hosts: [c.example, d.example], cert: ./c.crt, key: ./c.key }] }",
     );
     let launch = Launch::new(&site);
     let ending = |name: &str, from: i32, to: i32| {
-        authority.issue_with(&[name], false, |params| {
+        authority.signs_with(&[name], |params| {
             params.not_before = rcgen::date_time_ymd(from, 1, 1);
             params.not_after = rcgen::date_time_ymd(to, 1, 1);
         })
@@ -782,10 +782,10 @@ fn the_ends_of_certificates_are_told_by_metrics_status_and_check() {
 
 #[test]
 fn what_cannot_be_meant_is_an_error_with_its_place() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let folder = tempfile::tempdir().expect("a folder");
-    authority.issue(&[SHOP]).write(folder.path(), "shop");
-    authority.issue(&[SHOP]).write(folder.path(), "twin");
+    authority.signs(&[SHOP]).write(folder.path(), "shop");
+    authority.signs(&[SHOP]).write(folder.path(), "twin");
     replace(&folder.path().join("ca.crt"), &authority.pem());
     std::fs::write(folder.path().join("none.ocsp"), "no answer").expect("written");
     let pair = "cert: ./shop.crt, key: ./shop.key";
@@ -916,7 +916,7 @@ fn the_access_log_tells_what_was_agreed_and_who_asked() {
     );
     let client = edge
         .authority
-        .issue_client("alice.example", "spiffe://example/alice");
+        .signs_client("alice.example", "spiffe://example/alice");
     let tls = Tls::showing(&edge.authority, &client).alpn(&["http/1.1"]);
     let mut conn = tls.connect(edge.address(), SHOP).expect("a handshake");
     assert_eq!(conn.get("/", &[]).status, 200);
@@ -965,13 +965,13 @@ fn an_end_is_told_and_one_that_is_not_is_no_end() {
 #[test]
 fn a_listener_may_begin_and_end_to_be_encrypted_while_it_runs() {
     let version = Backend::start("v1");
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let plain = Site::of(&[("v1", version.endpoint())]);
     let encrypted = plain
         .clone()
         .listener("tls: { certificates: [{ cert: ./shop.crt, key: ./shop.key }] }");
     let launch = Launch::new(&plain);
-    authority.issue(&[SHOP]).write(launch.folder(), "shop");
+    authority.signs(&[SHOP]).write(launch.folder(), "shop");
     let proxy = launch.start();
     let mut old = Conn::open(proxy.address("in"));
     assert_eq!(old.get("/", &[]).status, 200);

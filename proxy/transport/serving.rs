@@ -56,6 +56,8 @@ impl Serving {
             .filter(|(_, spoken)| *spoken)
             .map(|(name, _)| name.to_vec())
             .collect();
+        // Ours is the order of strength.
+        config.ignore_client_order = true;
         config.send_tls13_tickets = TICKETS;
         // All that is needed to go on with a session is in its ticket: nothing is kept for callers that never return.
         config.session_storage = Arc::new(NoServerSessionStorage {});

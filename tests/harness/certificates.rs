@@ -1,11 +1,12 @@
-//! Certificates for tests: authorities, and what they sign. Keys are ECDSA P-256.
+//! Certificates for tests: authorities, and what they sign. Keys are ECDSA P-256 where not said otherwise.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SanType, SignatureAlgorithm,
+    date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -63,8 +64,33 @@ impl Authority {
 
     /// The same with its own time.
     pub fn signs_for(&self, names: &[&str], holds: Holds) -> Pair {
-        let key = KeyPair::generate().expect("a key");
-        let signed = params(names, holds).signed_by(&key, &self.issuer);
+        self.sign(params(names, holds), &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// The same as [`Self::signs`], edited.
+    pub fn signs_with(&self, names: &[&str], edit: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let mut params = params(names, Holds::Now);
+        edit(&mut params);
+        self.sign(params, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// The same with an RSA key.
+    pub fn signs_rsa(&self, names: &[&str]) -> Pair {
+        self.sign(params(names, Holds::Now), &PKCS_RSA_SHA256)
+    }
+
+    /// A client's, with a URI beside its DNS name.
+    pub fn signs_client(&self, dns: &str, uri: &str) -> Pair {
+        self.signs_with(&[dns], |params| {
+            params
+                .subject_alt_names
+                .push(SanType::URI(uri.try_into().expect("a URI")));
+        })
+    }
+
+    fn sign(&self, params: CertificateParams, kind: &'static SignatureAlgorithm) -> Pair {
+        let key = KeyPair::generate_for(kind).expect("a key");
+        let signed = params.signed_by(&key, &self.issuer);
         Pair {
             cert: signed.expect("a certificate").pem(),
             key: key.serialize_pem(),
@@ -151,8 +177,16 @@ fn params(names: &[&str], holds: Holds) -> CertificateParams {
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let (beside, path) = (folder.join(format!(".{name}.next")), folder.join(name));
-    std::fs::write(&beside, text).expect("the folder can be written");
-    std::fs::rename(&beside, &path).expect("a rename inside a folder");
+    let path = folder.join(name);
+    replace(&path, text);
     path
+}
+
+/// Replaces a file by an atomic rename; nobody else may read it.
+pub fn replace(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).expect("the folder can be written");
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    std::fs::rename(&beside, path).expect("a rename inside a folder");
 }

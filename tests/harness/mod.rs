@@ -22,7 +22,7 @@ mod websocket;
 mod wire;
 
 pub use backend::{Backend, Echo, Mood, hash, pattern};
-pub use certificates::{Authority, Holds, Pair};
+pub use certificates::{Authority, Holds, Pair, replace};
 pub use client::Conn;
 pub use clients::installed;
 pub use h2c::{H2Client, grpc_frame};
@@ -36,7 +36,7 @@ pub use scripted::Scripted;
 pub use secure::{Caller, Secure};
 pub use site::Site;
 pub use store::{Gauges, Store};
-pub use tls::{Authority as TlsAuthority, Issued, Tls, TlsConn, replace};
+pub use tls::{Tls, TlsConn};
 pub use wait::{eventually, soon, until};
 pub use websocket::WebSocket;
 pub use wire::{Answer, Fields, Reader, is_token, latin1};

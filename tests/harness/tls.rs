@@ -1,121 +1,31 @@
-//! TLS as clients speak it, and an authority of the test's own.
+//! TLS as clients speak it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SanType,
-};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
     Tls13ClientSessionValue,
 };
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, StreamOwned, SupportedCipherSuite,
     SupportedProtocolVersion,
 };
 
+use super::certificates::{Authority, Pair};
 use super::wire::{Answer, Reader};
 
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// A certificate authority.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key, as PEM.
-#[derive(Clone)]
-pub struct Issued {
-    pub cert: String,
-    pub key: String,
-}
-
-impl Authority {
-    pub fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "an authority of a test");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
-    }
-
-    pub fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for these DNS names or addresses.
-    pub fn issue(&self, names: &[&str]) -> Issued {
-        self.issue_with(names, false, |_| {})
-    }
-
-    /// The same with an RSA key.
-    pub fn issue_rsa(&self, names: &[&str]) -> Issued {
-        self.issue_with(names, true, |_| {})
-    }
-
-    pub fn issue_with(
-        &self,
-        names: &[&str],
-        rsa: bool,
-        edit: impl FnOnce(&mut CertificateParams),
-    ) -> Issued {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).expect("names");
-        let name = names.first().map_or("nobody", String::as_str);
-        params.distinguished_name.push(DnType::CommonName, name);
-        edit(&mut params);
-        let kind = if rsa {
-            &PKCS_RSA_SHA256
-        } else {
-            &PKCS_ECDSA_P256_SHA256
-        };
-        let key = KeyPair::generate_for(kind).expect("a key");
-        let cert = params.signed_by(&key, &self.0).expect("a certificate");
-        Issued {
-            cert: cert.pem(),
-            key: key.serialize_pem(),
-        }
-    }
-
-    /// A client's certificate with a URI beside its DNS name.
-    pub fn issue_client(&self, dns: &str, uri: &str) -> Issued {
-        self.issue_with(&[dns], false, |params| {
-            params
-                .subject_alt_names
-                .push(SanType::URI(uri.try_into().expect("a URI")));
-        })
-    }
-}
-
-impl Issued {
-    /// Writes `NAME.crt` and `NAME.key`, each in one step.
-    pub fn write(&self, folder: &Path, name: &str) {
-        replace(&folder.join(format!("{name}.crt")), &self.cert);
-        replace(&folder.join(format!("{name}.key")), &self.key);
-    }
-}
-
-/// Replaces a file by an atomic rename; nobody else may read it.
-pub fn replace(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, text).expect("written");
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).expect("mode");
-    std::fs::rename(&beside, path).expect("renamed");
-}
 
 /// How a client shakes hands.
 #[derive(Clone)]
 pub struct Tls {
     pub config: ClientConfig,
+    versions: Vec<&'static SupportedProtocolVersion>,
 }
 
 impl Tls {
@@ -125,18 +35,15 @@ impl Tls {
     }
 
     /// Shows this certificate.
-    pub fn showing(authority: &Authority, client: &Issued) -> Self {
+    pub fn showing(authority: &Authority, client: &Pair) -> Self {
         Self::with(authority, Some(client), rustls::ALL_VERSIONS)
     }
 
     pub fn with(
         authority: &Authority,
-        client: Option<&Issued>,
+        client: Option<&Pair>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
-        let mut roots = RootCertStore::empty();
-        let der = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
-        roots.add(der).expect("an authority");
         let mut provider = aws_lc_rs::default_provider();
         // Debug builds are slow at the hybrid one.
         provider
@@ -145,18 +52,37 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .expect("versions")
-            .with_root_certificates(roots);
+            .with_root_certificates(authority.roots());
         let mut config = match client {
             Some(client) => builder
-                .with_client_auth_cert(
-                    vec![CertificateDer::from_pem_slice(client.cert.as_bytes()).expect("PEM")],
-                    PrivateKeyDer::from_pem_slice(client.key.as_bytes()).expect("PEM"),
-                )
+                .with_client_auth_cert(client.der().0, client.der().1)
                 .expect("a client's certificate"),
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
-        Self { config }
+        Self {
+            config,
+            versions: versions.to_vec(),
+        }
+    }
+
+    /// Offers other suites, without a certificate of its own.
+    pub fn offering(
+        &self,
+        authority: &Authority,
+        choose: impl FnOnce(&mut Vec<SupportedCipherSuite>),
+    ) -> Self {
+        let mut provider = (**self.config.crypto_provider()).clone();
+        choose(&mut provider.cipher_suites);
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&self.versions)
+            .expect("versions")
+            .with_root_certificates(authority.roots())
+            .with_no_client_auth();
+        Self {
+            config,
+            versions: self.versions.clone(),
+        }
     }
 
     pub fn alpn(mut self, protocols: &[&str]) -> Self {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::{Backend, Conn, Launch, Proxy, Site, Tls, TlsAuthority, eventually, soon};
+use crate::harness::{Authority, Backend, Conn, Launch, Proxy, Site, Tls, eventually, soon};
 
 use super::frames::{Frames, pseudo};
 
@@ -120,14 +120,14 @@ fn a_slow_reader_takes_what_is_stated() {
 
 #[test]
 fn tls_takes_what_is_stated() {
-    let authority = TlsAuthority::new();
+    let authority = Authority::new("an authority");
     let v1 = Backend::start("v1");
     let site = Site::of(&[("v1", v1.endpoint())])
         .listener("tls: { certificates: [{ cert: ./shop.crt, key: ./shop.key }] }")
         .with("runtime", "{ workers: 1, drain: { min: 0s, max: 5s } }");
     let launch = Launch::new(&site);
     authority
-        .issue(&["t.example"])
+        .signs(&["t.example"])
         .write(launch.folder(), "shop");
     let proxy = launch.start();
     let (address, tls) = (proxy.address("in"), Tls::believing(&authority));
