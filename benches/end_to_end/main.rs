@@ -56,8 +56,8 @@ use workload::Workload;
 #[derive(Parser)]
 #[command(name = "cargo bench --bench end_to_end --")]
 struct Arguments {
-    /// Which traffic: W1, W1h, W2, W3, W4, H2c.
-    #[arg(long, value_delimiter = ',', default_value = "W1,W1h,W2,W3,W4,H2c", value_parser = workload_named)]
+    /// Which traffic: W1, W1h, W2, W3, W4; over TLS: T1, T3; HTTP/2: H2c, H2 (over TLS).
+    #[arg(long, value_delimiter = ',', default_value = "W1,W1h,W2,W3,W4,T1,T3,H2c,H2", value_parser = workload_named)]
     workloads: Vec<Workload>,
     /// How often everyone is measured.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]

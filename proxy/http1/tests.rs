@@ -172,6 +172,9 @@ pub(crate) fn message(kind: Kind, stream: &[u8]) -> Result<(Message, &[u8]), End
             (first, minor, true)
         }
     };
+    if kind.is_answers() && lines.len() > BOUNDS.lines {
+        return Err(End::Refused);
+    }
     let mut fields = lines
         .into_iter()
         .map(field)
