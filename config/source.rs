@@ -104,12 +104,14 @@ impl Source {
         message: &str,
         hint: &str,
     ) -> Problem {
-        // Where a parser names the end of the text, the last line that there is stands for it.
+        // Where a parser names the end of the text, the last line that there is stands for it; it may also count a
+        // character too many.
         let line = place.line.clamp(1, self.starts.len());
+        let end = self.line(line).chars().count() + 1;
         let column = if line == place.line {
-            place.column.max(1)
+            place.column.clamp(1, end)
         } else {
-            self.line(line).chars().count() + 1
+            end
         };
         // Of a line without end only what a message shows is kept.
         let source_from = (column - 1).saturating_sub(AROUND);
