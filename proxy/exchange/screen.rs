@@ -43,7 +43,7 @@ pub fn admit(
         return Err(Reason::Malformed);
     }
     settle_host(head, survey)?;
-    check_scheme(head, wanted, from, encrypted)?;
+    check_scheme(head, encrypted)?;
     settle_target(head, wanted.profile)?;
     check_framing(head, survey)?;
     check_expectation(head, survey)?;
@@ -156,31 +156,17 @@ fn is_host(host: &[u8]) -> bool {
         }
 }
 
-/// The connection's own: `https` with TLS, else `http`. The other one too over HTTP/2, where every request names a scheme,
-/// from whoever may have ended an encryption, or begun one (RFC 9110 §7.4).
-fn check_scheme(
-    head: &Parts,
-    wanted: &config::Listener,
-    from: IpAddr,
-    encrypted: bool,
-) -> Result<(), Reason> {
-    let (own, other) = if encrypted {
-        (Scheme::HTTPS, Scheme::HTTP)
+/// Of an absolute target, the connection's own: `https` with TLS, else `http` (RFC 9110 §7.4). Over HTTP/2, where every
+/// request names one, it says nothing: whoever ends an encryption before us may have left it as it was.
+fn check_scheme(head: &Parts, encrypted: bool) -> Result<(), Reason> {
+    let own = if encrypted {
+        Scheme::HTTPS
     } else {
-        (Scheme::HTTP, Scheme::HTTPS)
+        Scheme::HTTP
     };
     match head.uri.scheme() {
-        None => Ok(()),
-        Some(scheme) if *scheme == own => Ok(()),
-        Some(scheme)
-            if *scheme == other
-                && head.version == Version::HTTP_2
-                && (wanted.profile == config::Profile::Sidecar
-                    || is_trusted(from, &wanted.client_address)) =>
-        {
-            Ok(())
-        }
-        Some(_) => Err(Reason::Target),
+        Some(scheme) if *scheme != own => Err(Reason::Target),
+        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,14 @@ pub struct RequestHead {
     pub length: Option<u64>,
 }
 
+impl RequestHead {
+    /// Whether its body comes only after it was asked for (RFC 9110 §10.1.1).
+    pub fn expects(&self) -> bool {
+        let expected = self.parts.headers.get(header::EXPECT);
+        expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    }
+}
+
 /// The fields of one block, as far as they have come.
 #[derive(Debug)]
 pub struct Gathering {

@@ -3,7 +3,7 @@
 use super::budget::{Cost, Earned, Spent};
 use super::flow::Overflow;
 use super::frame::{self, ACK, Code, END_HEADERS, END_STREAM, Head, Kind, PRIORITY};
-use super::head::{Block, Gathering, HeadError};
+use super::head::{Block, Gathering, HeadError, RequestHead};
 use super::hpack::decoder::Nobody;
 use super::hpack::{Sink, Unread};
 use super::state::{Inner, LEAVING, Leaving, OpenBlock};
@@ -117,6 +117,7 @@ impl Inner {
             return fits;
         }
         stream.ended = ends;
+        stream.expects = false;
         let kept = if stream.wanted {
             stream.body.extend_from_slice(data);
             data.len()
@@ -214,6 +215,7 @@ impl Inner {
         self.streams.note(id);
         if self.leaving == Leaving::Said {
             // It was told which was the last one.
+            self.budget.pay(Cost::Waste)?;
             self.streams.give_up(id);
             return self.decode(bytes, &mut Nobody);
         }
@@ -237,9 +239,11 @@ impl Inner {
                 return Err(Fault::Stream(id, Code::Protocol));
             }
         };
+        let expects = !block.ends && opening.as_ref().is_ok_and(RequestHead::expects);
         let slot = self
             .streams
             .open(id, opening, self.theirs.window, block.ends);
+        self.streams.at(slot).expects = expects;
         self.ready.set(slot);
         Ok(())
     }
@@ -377,13 +381,18 @@ impl Inner {
             return Err(PROTOCOL);
         }
         self.budget.pay(Cost::Trifle)?;
-        if payload.len() != 5 {
-            return Err(Fault::Stream(head.stream, Code::FrameSize));
-        }
-        if frame::number(payload) == head.stream {
-            return Err(Fault::Stream(head.stream, Code::Protocol));
-        }
-        Ok(())
+        let code = if payload.len() != 5 {
+            Code::FrameSize
+        } else if frame::number(payload) == head.stream {
+            Code::Protocol
+        } else {
+            return Ok(());
+        };
+        Err(match self.streams.place(head.stream) {
+            // A stream that has not begun cannot be reset (RFC 9113 §6.4).
+            Place::Idle | Place::Skipped => Fault::Connection(code),
+            Place::Open(_) | Place::GivenUp | Place::Closed => Fault::Stream(head.stream, code),
+        })
     }
 
     /// So much of all bodies was read, or thrown away.

@@ -35,6 +35,8 @@ pub struct Stream {
     pub ended: bool,
     /// Somebody will read the body.
     pub wanted: bool,
+    /// The body comes only after it was asked for.
+    pub expects: bool,
     /// What must still come of a body that said how long it is.
     pub left: Option<u64>,
     /// Who reads the body and waits for it.
@@ -158,6 +160,7 @@ impl Streams {
         stream.body = BytesMut::new();
         stream.trailers = None;
         stream.wanted = false;
+        stream.expects = false;
         stream.allowance = Allowance::new(STREAM_WINDOW);
         if let Some(reader) = stream.reader.take() {
             reader.wake();
@@ -226,6 +229,7 @@ impl Stream {
             trailers: None,
             ended: false,
             wanted: false,
+            expects: false,
             left: None,
             reader: None,
         }

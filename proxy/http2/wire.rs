@@ -172,7 +172,9 @@ impl Wire {
     /// Puts an answer's head. `length` is its body's where the head does not say it; `ends` says that there is no body.
     pub fn put_head(&self, slot: usize, parts: &response::Parts, length: Option<u64>, ends: bool) {
         let inner = &mut *self.inner.borrow_mut();
-        let id = inner.streams.at(slot).id;
+        let stream = inner.streams.at(slot);
+        let id = stream.id;
+        stream.expects = false;
         frame::field_block(inner.outlet.buffer(), id, ends, |out| {
             encoder::answer(out, parts, length, now);
         });
@@ -351,6 +353,10 @@ impl Wire {
             .is_some_and(|r| r.will_wake(cx.waker()))
         {
             stream.reader = Some(cx.waker().clone());
+        }
+        if std::mem::take(&mut stream.expects) {
+            frame::field_block(inner.outlet.buffer(), id, false, encoder::go_on);
+            self.ready.wake();
         }
         Poll::Pending
     }

@@ -311,12 +311,13 @@ where
             return self.keep(slot, sending);
         }
         let window = self.wire.window(slot);
-        if window == 0 {
+        if window == 0 && !sending.rest.is_empty() {
             sending.answer.poll_upload(&mut cx);
             sending.block(&mut self.blocked, true);
             return self.keep(slot, sending);
         }
         sending.block(&mut self.blocked, false);
+        // Also where there is no window: an end and trailers need none.
         if sending.rest.is_empty() {
             let Poll::Ready(frame) = Pin::new(&mut sending.answer).poll_frame(&mut cx) else {
                 return self.keep(slot, sending);
@@ -337,6 +338,10 @@ where
                 }
                 None => return self.end(slot, None),
             }
+        }
+        if window == 0 && !sending.rest.is_empty() {
+            sending.block(&mut self.blocked, true);
+            return self.keep(slot, sending);
         }
         let most = window.min(PAYLOAD_MOST);
         let piece = sending.rest.split_to(sending.rest.len().min(most));

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, SupportedCipherSuite};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer as _, X509Certificate, X509Name};
 
 use super::serving::{ALPN_H2, ALPN_HTTP1};
 use super::tls::Tls;
@@ -63,7 +64,8 @@ impl Session {
 /// A caller's certificate, as far as anybody asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Its subject: `CN=alice, O=Example`.
+    /// Its subject: `CN=alice, O=Example`. In a value a backslash stands before what could be read as something else
+    /// (RFC 4514 §2.4).
     pub subject: String,
     /// Its DNS names, lower case.
     pub dns: Vec<String>,
@@ -84,7 +86,7 @@ impl ClientCertificate {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let mut read = Self {
-            subject: certificate.subject().to_string(),
+            subject: subject(certificate.subject()),
             fingerprint: fingerprint(der),
             not_after: certificate.validity().not_after.timestamp(),
             ..Self::default()
@@ -101,6 +103,51 @@ impl ClientCertificate {
         }
         Some(read)
     }
+}
+
+/// A name as text that can be read in one way.
+fn subject(name: &X509Name<'_>) -> String {
+    let attribute = |attribute: &AttributeTypeAndValue<'_>| {
+        let kind = attribute.attr_type();
+        let kind =
+            oid2abbrev(kind, oid_registry()).map_or_else(|_| kind.to_id_string(), str::to_owned);
+        // What is no text is told in hexadecimal.
+        match attribute.as_str() {
+            Ok(value) => format!("{kind}={}", escaped(value)),
+            Err(_) => {
+                let bytes = attribute.as_slice().iter();
+                format!(
+                    "{kind}=#{}",
+                    bytes.map(|b| format!("{b:02x}")).collect::<String>()
+                )
+            }
+        }
+    };
+    let parts = name.iter_rdn().map(|rdn| {
+        let attributes: Vec<_> = rdn.iter().map(attribute).collect();
+        attributes.join(" + ")
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (at, c) in value.chars().enumerate() {
+        let at_edge = (at == 0 && matches!(c, '#' | ' ')) || (at == last && c == ' ');
+        if c.is_control() {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                text.push_str(&format!("\\{byte:02x}"));
+            }
+            continue;
+        }
+        if at_edge || matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
@@ -126,5 +173,33 @@ fn suite(suite: SupportedCipherSuite) -> &'static str {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
         other => other.as_str().unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_read_in_one_way() {
+        let subject = |names: &[(rcgen::DnType, &str)]| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (kind, value) in names {
+                params.distinguished_name.push(kind.clone(), *value);
+            }
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let certificate = params.self_signed(&key).expect("a certificate");
+            ClientCertificate::read(certificate.der())
+                .expect("it")
+                .subject
+        };
+        use rcgen::DnType::{CommonName, OrganizationName};
+        let honest = [(CommonName, "alice"), (OrganizationName, "Admins")];
+        assert_eq!(subject(&honest), "CN=alice, O=Admins");
+        let posing = [(CommonName, "alice, O=Admins")];
+        assert_eq!(subject(&posing), r"CN=alice\, O\=Admins");
+        assert_eq!(subject(&[(CommonName, "# a ")]), r"CN=\# a\ ");
+        assert_eq!(subject(&[(CommonName, "a\nb\\")]), r"CN=a\0ab\\");
     }
 }

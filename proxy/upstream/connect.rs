@@ -30,11 +30,14 @@ use crate::transport::socket::Socket;
 
 /// Header fields of an answer that are accepted over HTTP/2, in bytes with 32 for each (RFC 9113 §6.5.2).
 const ANSWER_HEADER_LIST_BYTES: u32 = 64 * 1024;
-/// HTTP/2 flow-control windows toward a version: large enough to keep a fast link busy, small enough to bound memory.
-const H2_STREAM_WINDOW: u32 = 1 << 20;
-const H2_CONNECTION_WINDOW: u32 = 4 << 20;
-/// Streams of an HTTP/2 connection before the endpoint has said how many it allows (RFC 9113 §6.5.2 advises 100).
+/// Streams of an HTTP/2 connection, where the endpoint does not allow fewer (RFC 9113 §6.5.2 advises 100).
 const H2_STREAMS: usize = 100;
+/// What a version may send of one answer ahead of its being taken: large enough to keep a fast link busy, small enough to
+/// bound memory.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all answers of a connection: as much as all its streams may hold. With less, a few callers that take
+/// nothing of theirs would hold up everybody else's.
+const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * H2_STREAMS as u32;
 /// What one HTTP/2 stream may buffer of a request's body.
 const H2_SEND_BUFFER: usize = 64 * 1024;
 
@@ -210,7 +213,8 @@ fn drive(mut connection: Http2, place: &Rc<Place>, standing: &Rc<Standing>) {
     tokio::task::spawn_local(async move {
         let driven = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
-            told.allowed.set(connection.current_max_send_streams());
+            let theirs = connection.current_max_send_streams();
+            told.allowed.set(theirs.min(H2_STREAMS));
             polled
         });
         if let Err(error) = driven.await {

@@ -264,7 +264,7 @@ fn word(payload: &[u8], at: usize) -> u32 {
 }
 
 /// The `:status` of a connection's first header block: it is the first field of every answer.
-fn status(block: &[u8]) -> Option<u16> {
+pub fn status(block: &[u8]) -> Option<u16> {
     // A change of the table's size may stand before it.
     let mut block = block;
     while block.first().is_some_and(|b| b & 0xe0 == 0x20) {

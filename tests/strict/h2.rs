@@ -1,9 +1,11 @@
 //! HTTP/2 as its callers may misuse it: what is malformed is refused and reaches no version, and what goes on as HTTP/1.1
 //! is one request (RFC 9113 §8).
 
-use crate::harness::{Backend, Conn, Proxy, Site};
+use std::time::Duration;
 
-use super::frames::{DATA, END_STREAM, Frames, Heard, frame, literals, pseudo};
+use crate::harness::{Backend, Conn, Proxy, Site, until};
+
+use super::frames::{DATA, END_STREAM, Frames, HEADERS, Heard, frame, literals, pseudo, status};
 
 /// A version that speaks HTTP/1.1, one behind HTTP/2, and the proxy: every row holds toward both.
 struct Bed {
@@ -590,4 +592,65 @@ fn h2_14_names_with_an_underscore_end_at_an_edge_listener() {
             assert!(!echo.fields.has(name), "{:?}", echo.fields);
         }
     }
+}
+
+#[test]
+fn trailers_and_the_end_of_an_answer_need_no_window() {
+    let bed = Bed::new();
+    for listener in ["in", "two"] {
+        // A window of five bytes, and an answer of five.
+        let mut frames = Frames::with_settings(bed.proxy.address(listener), &[(4, 5)]);
+        let target = "/?bytes=5&chunks=1&trailers=1";
+        frames.request(1, &pseudo("GET", target), true);
+        let mut ended = false;
+        while let Some((_, flags, of, _)) = frames.next(Duration::from_secs(3)) {
+            ended |= of == 1 && flags & END_STREAM != 0;
+            if ended {
+                break;
+            }
+        }
+        assert!(ended, "{listener}: who has all of it is told so");
+    }
+}
+
+#[test]
+fn a_body_that_is_to_be_asked_for_is_asked_for() {
+    let bed = Bed::new();
+    for listener in ["in", "two"] {
+        let mut frames = Frames::open(bed.proxy.address(listener));
+        let mut fields = pseudo("POST", "/");
+        fields.extend([("expect", "100-continue"), ("content-length", "5")]);
+        frames.request(1, &fields, false);
+        let (kind, flags, of, block) = frames.next(Duration::from_secs(3)).expect("an answer");
+        assert_eq!((kind, of, flags & END_STREAM), (HEADERS, 1, 0));
+        assert_eq!(status(&block), Some(100), "{listener}");
+        frames.send(&frame(DATA, END_STREAM, 1, b"hello"));
+        let heard = frames.hear(1);
+        assert_eq!(heard.status, Some(200), "{listener}: {heard:?}");
+    }
+}
+
+#[test]
+fn answers_that_nobody_takes_hold_up_nobody_elses() {
+    let bed = Bed::new();
+    let address = bed.proxy.address("two");
+    let greedy: Vec<_> = (0..4)
+        .map(|_| {
+            let mut frames = Frames::with_settings(address, &[(4, 0)]);
+            for n in 0..20 {
+                frames.request(2 * n + 1, &pseudo("GET", "/?bytes=4000000"), true);
+            }
+            frames
+        })
+        .collect();
+    until("all have asked", || bed.versions[1].recent().len() >= 80);
+    let mut honest = Frames::open(address);
+    honest.request(1, &pseudo("GET", "/?bytes=5"), true);
+    let heard = honest.hear(1);
+    assert_eq!(
+        (heard.status, heard.body.len()),
+        (Some(200), 5),
+        "{heard:?}"
+    );
+    drop(greedy);
 }

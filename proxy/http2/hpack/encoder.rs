@@ -29,6 +29,11 @@ pub fn answer(
     }
 }
 
+/// Writes the head that asks for a body (RFC 9110 §15.2.1).
+pub fn go_on(out: &mut Vec<u8>) {
+    status(out, StatusCode::CONTINUE);
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 const DATE_BYTES: u8 = 29;
 
