@@ -47,7 +47,7 @@
 //! | T403 | a pattern of files to include |
 //! | T404 | a certificate and a key that are not each other's |
 //! | T405 | warning: a certificate that has ended |
-//! | T406 | a file that holds a secret and that others may write |
+//! | T406 | a file that holds a secret, or authorities, and that others may write |
 //! | T407 | warning: an OCSP answer that is none |
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
 //! | T409 | a machine that has no certificate authorities |

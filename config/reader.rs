@@ -3,8 +3,9 @@
 //! What was seen gives the fingerprint of a load. It is taken from the very bytes that were checked, so a file that
 //! changes while it is read cannot be taken for one that was seen whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -81,8 +82,12 @@ impl Reader {
         };
         self.starved |= result.as_ref().is_err_and(no_descriptors);
         let seen = match &result {
-            Ok((bytes, true)) => xxh3_64(bytes),
-            Ok((_, false)) => NO_FILE_OF_BYTES,
+            Ok((bytes, Some(standing))) => {
+                let mut hash = Xxh3::new();
+                hash.update(bytes);
+                seen_bytes(hash, *standing)
+            }
+            Ok((_, None)) => NO_FILE_OF_BYTES,
             Err(error) if error.kind() == io::ErrorKind::NotSeekable => NO_FILE_OF_BYTES,
             Err(error) => seen_error(error),
         };
@@ -150,8 +155,24 @@ impl Reader {
 /// What stands for a pipe or device: its bytes can be read only once, so they cannot be compared.
 const NO_FILE_OF_BYTES: u64 = 0x7069_7065;
 
-/// The bytes, one more than the bound where there are more, and whether they can be read again.
-fn read_bounded(path: &Path, bound: u64) -> io::Result<(Vec<u8>, bool)> {
+/// Who else may read and write a file, and whose it is: who mends that has changed something.
+#[derive(Debug, Clone, Copy)]
+struct Standing(u32, u32);
+
+impl Standing {
+    fn of(about: &Metadata) -> Self {
+        Self(about.mode() & 0o006, about.uid())
+    }
+}
+
+fn seen_bytes(mut hash: Xxh3, Standing(mode, owner): Standing) -> u64 {
+    hash.update(&mode.to_le_bytes());
+    hash.update(&owner.to_le_bytes());
+    hash.digest()
+}
+
+/// The bytes, one more than the bound where there are more, and how the file stands where they can be read again.
+fn read_bounded(path: &Path, bound: u64) -> io::Result<(Vec<u8>, Option<Standing>)> {
     let file = File::open(path)?;
     let about = file.metadata()?;
     if about.is_dir() {
@@ -160,7 +181,7 @@ fn read_bounded(path: &Path, bound: u64) -> io::Result<(Vec<u8>, bool)> {
     let expected = usize::try_from(about.len().min(bound)).unwrap_or(0);
     let mut bytes = Vec::with_capacity(expected);
     file.take(bound + 1).read_to_end(&mut bytes)?;
-    Ok((bytes, about.is_file()))
+    Ok((bytes, about.is_file().then(|| Standing::of(&about))))
 }
 
 fn is_pipe_or_device(path: &Path) -> bool {
@@ -170,7 +191,8 @@ fn is_pipe_or_device(path: &Path) -> bool {
 fn look_at_file(path: &Path, bound: u64) -> u64 {
     let look = || -> io::Result<u64> {
         // Asked before it is opened: opening a pipe waits for its writer.
-        if !fs::metadata(path)?.is_file() {
+        let about = fs::metadata(path)?;
+        if !about.is_file() {
             return Ok(NO_FILE_OF_BYTES);
         }
         let mut file = File::open(path)?.take(bound + 1);
@@ -178,7 +200,7 @@ fn look_at_file(path: &Path, bound: u64) -> u64 {
         let mut buffer = vec![0; 64 << 10];
         loop {
             match file.read(&mut buffer)? {
-                0 => return Ok(hash.digest()),
+                0 => return Ok(seen_bytes(hash, Standing::of(&about))),
                 read => hash.update(&buffer[..read]),
             }
         }

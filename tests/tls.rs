@@ -792,6 +792,10 @@ fn what_cannot_be_meant_is_an_error_with_its_place() {
     authority.signs(&[SHOP]).write(folder.path(), "twin");
     replace(&folder.path().join("ca.crt"), &authority.pem());
     std::fs::write(folder.path().join("none.ocsp"), "no answer").expect("written");
+    let theirs = folder.path().join("theirs.crt");
+    replace(&theirs, &authority.pem());
+    let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&theirs, anybody).expect("mode");
     let pair = "cert: ./shop.crt, key: ./shop.key";
     let cases = [
         (
@@ -841,6 +845,13 @@ fn what_cannot_be_meant_is_an_error_with_its_place() {
             "tls: { certificates: [{ cert: ./shop.crt, key: ./twin.key }] }".to_owned(),
             "T404",
             "is not the key of",
+        ),
+        (
+            format!(
+                "tls: {{ certificates: [{{ {pair} }}], client_auth: {{ mode: required, ca: ./theirs.crt }} }}"
+            ),
+            "T406",
+            "who is believed",
         ),
         (
             "tls: { certificates: [{ cert: ./shop.key, key: ./shop.key }] }".to_owned(),

@@ -77,6 +77,17 @@ impl Check<'_> {
         }
     }
 
+    /// Looks at a file of authorities: whoever writes it says who is believed.
+    pub(super) fn trust_file(&mut self, at: &At<'_>, path: &Path) {
+        if Standing::of(path).is_some_and(|standing| standing.has(OTHERS_WRITE)) {
+            let name = quoted(&path.display().to_string());
+            let message =
+                format!("every user of this machine may write {name}, which says who is believed");
+            let hint = format!("chmod o-w {}", path.display());
+            self.problems.error(at, "T406", message, hint);
+        }
+    }
+
     /// Warns of files of the configuration itself that others may change.
     pub(super) fn files_of_others(&mut self) {
         for part in self.parts {

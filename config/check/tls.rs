@@ -52,7 +52,7 @@ impl Check<'_> {
                 files.key.0,
                 "T404",
                 format!("the key {key} is not the key of the certificate {cert}"),
-                "write both files of one pair; while they are being replaced the old pair stays in force",
+                "write both files of one pair; until then all stays as it was, other edits too",
             );
             return None;
         }
@@ -92,6 +92,7 @@ impl Check<'_> {
     /// Authorities that vouch for others. `None` where a problem was told.
     pub(super) fn authorities(&mut self, at: &At<'_>, path: &Path) -> Option<Arc<Authorities>> {
         let bytes = self.bytes(at, path, MAX_CERTIFICATES)?;
+        self.trust_file(at, path);
         let chain = self.chain((at, path), &bytes)?;
         let mut roots = RootCertStore::empty();
         let mut not_after = Timestamp::MAX;

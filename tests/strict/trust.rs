@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::harness::{
-    Backend, Conn, Echo, H2Client, Launch, Mood, Planned, Proxy, Site, command, soon, until,
+    Backend, Conn, Echo, H2Client, Launch, Mood, Planned, Proxy, Site, command, eventually, soon,
+    until,
 };
 
 const TELL: &str = r#"request_headers: { set: { x-rule: "{rule}" } }"#;
@@ -945,6 +946,17 @@ fn gr_15_files_that_others_may_write_are_refused_or_warned_of() {
         fs::Permissions::from_mode(0o600),
     )
     .unwrap();
+    // Without anybody's asking: sooner where the system tells of it, else at the next look.
+    let what = "what was mended is seen";
+    let is_fine = || {
+        let told = admin(&proxy, "GET", "/api/v1/config", &bearer, b"").json();
+        if told["ok"] == true {
+            Ok(())
+        } else {
+            Err(told.to_string())
+        }
+    };
+    eventually(what, soon(Duration::from_secs(20)), is_fine);
     fs::set_permissions(proxy.file(), fs::Permissions::from_mode(0o666)).unwrap();
     // In place: what is renamed over it would bring its own mode along.
     let text = fs::read_to_string(proxy.file()).unwrap();
