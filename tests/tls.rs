@@ -792,6 +792,9 @@ fn what_cannot_be_meant_is_an_error_with_its_place() {
     authority.signs(&[SHOP]).write(folder.path(), "twin");
     replace(&folder.path().join("ca.crt"), &authority.pem());
     std::fs::write(folder.path().join("none.ocsp"), "no answer").expect("written");
+    let locked =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMA==\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    replace(&folder.path().join("locked.key"), locked);
     let theirs = folder.path().join("theirs.crt");
     replace(&theirs, &authority.pem());
     let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
@@ -852,6 +855,11 @@ fn what_cannot_be_meant_is_an_error_with_its_place() {
             ),
             "T406",
             "who is believed",
+        ),
+        (
+            "tls: { certificates: [{ cert: ./shop.crt, key: ./locked.key }] }".to_owned(),
+            "T402",
+            "is encrypted",
         ),
         (
             "tls: { certificates: [{ cert: ./shop.key, key: ./shop.key }] }".to_owned(),

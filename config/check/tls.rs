@@ -138,6 +138,14 @@ impl Check<'_> {
         (at, path): (&At<'_>, &Path),
         bytes: &[u8],
     ) -> Option<Arc<dyn rustls::sign::SigningKey>> {
+        // Either kind says so in capitals: `BEGIN ENCRYPTED PRIVATE KEY`, `Proc-Type: 4,ENCRYPTED`.
+        if bytes.windows(9).any(|part| part == b"ENCRYPTED") {
+            let message = format!("the key in {} is encrypted", shown(path));
+            let hint = "nobody could be asked for its password at a restart; write it without: \
+                        openssl pkey -in KEY -out NEW, and chmod 600 NEW";
+            self.problems.error(at, "T402", message, hint);
+            return None;
+        }
         let read = PrivateKeyDer::from_pem_slice(bytes);
         let loaded = match read {
             Ok(key) => aws_lc_rs::default_provider()

@@ -49,7 +49,7 @@ pub enum Refusal {
     ForeignPage,
     /// No token, or one that nobody was given.
     #[error(
-        "a known token is needed: send `Authorization: Bearer TOKEN` with a token of admin.tokens_file"
+        "a known token is needed: send `Authorization: Bearer TOKEN` with a token of admin.tokens_file (on the command line: --token-file FILE)"
     )]
     NoToken,
     /// The token's role is too low.
