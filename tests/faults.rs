@@ -529,7 +529,7 @@ fn an_answer_before_the_body_was_read_is_passed_on_and_the_connection_not_used_a
             return scene.wait_for_end();
         }
         scene.write(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{}",
             number % 10
         ))
     });
