@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use super::framing::{Decoder, Piece};
 use super::head::{self, Bounds};
 
+/// Fields behind a body, at most.
+const TRAILERS: usize = 64;
+
 const BOUNDS: Bounds = Bounds {
     bytes: 64 * 1024,
     lines: 100,
@@ -331,7 +334,11 @@ pub(crate) fn chunks(mut rest: &[u8]) -> Result<Chunks<'_>, End> {
         return Ok((body, Vec::new(), rest));
     }
     let end = find(rest, b"\r\n\r\n").ok_or(End::Within)?;
-    let trailers = split(&rest[..end + 2]).into_iter().map(field);
+    let trailers = split(&rest[..end + 2]);
+    if trailers.len() > TRAILERS {
+        return Err(End::Refused);
+    }
+    let trailers = trailers.into_iter().map(field);
     let mut trailers = trailers.collect::<Result<Vec<_>, End>>()?;
     trailers.sort();
     Ok((body, trailers, &rest[end + 4..]))

