@@ -21,6 +21,7 @@ mod route;
 mod service;
 mod shape;
 mod source;
+mod standing;
 pub mod tls;
 pub mod units;
 mod watch;

@@ -3,12 +3,13 @@
 //! What was seen gives the fingerprint of a load. It is taken from the very bytes that were checked, so a file that
 //! changes while it is read cannot be taken for one that was seen whole.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::standing::Standing;
 
 /// The largest configuration file that is read.
 pub(crate) const MAX_FILE: u64 = 16 << 20;
@@ -155,19 +156,9 @@ impl Reader {
 /// What stands for a pipe or device: its bytes can be read only once, so they cannot be compared.
 const NO_FILE_OF_BYTES: u64 = 0x7069_7065;
 
-/// Who else may read and write a file, and whose it is: who mends that has changed something.
-#[derive(Debug, Clone, Copy)]
-struct Standing(u32, u32);
-
-impl Standing {
-    fn of(about: &Metadata) -> Self {
-        Self(about.mode() & 0o006, about.uid())
-    }
-}
-
-fn seen_bytes(mut hash: Xxh3, Standing(mode, owner): Standing) -> u64 {
-    hash.update(&mode.to_le_bytes());
-    hash.update(&owner.to_le_bytes());
+/// Who mends a file's permissions has changed something too.
+fn seen_bytes(mut hash: Xxh3, standing: Standing) -> u64 {
+    hash.update(&standing.to_bytes());
     hash.digest()
 }
 

@@ -107,12 +107,12 @@ impl Source {
         // Where a parser names the end of the text, the last line that there is stands for it; it may also count a
         // character too many.
         let line = place.line.clamp(1, self.starts.len());
-        let end = self.line(line).chars().count() + 1;
-        let column = if line == place.line {
-            place.column.clamp(1, end)
+        let named = if line == place.line {
+            place.column
         } else {
-            end
+            usize::MAX
         };
+        let column = named.clamp(1, self.line(line).chars().take(named).count() + 1);
         // Of a line without end only what a message shows is kept.
         let source_from = (column - 1).saturating_sub(AROUND);
         let shown = self.behind(line, source_from);

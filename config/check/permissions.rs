@@ -9,36 +9,17 @@ use std::path::Path;
 use super::Check;
 use crate::problem::quoted;
 use crate::source::At;
+use crate::standing::Standing;
 
-/// Mode bits of whoever is neither the owner nor of its group.
-const OTHERS_READ: u32 = 0o004;
-const OTHERS_WRITE: u32 = 0o002;
-
-/// What the disk says of a file.
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    mode: u32,
-    owner: u32,
+/// How a file stands; `None` for what is no file: a pipe has its own bounds, and what is missing is told elsewhere.
+fn standing_of(path: &Path) -> Option<Standing> {
+    let about = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(Standing::of(&about))
 }
 
-impl Standing {
-    /// `None` for what is no file: a pipe has its own bounds, and what is missing is told elsewhere.
-    fn of(path: &Path) -> Option<Self> {
-        let about = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        Some(Self {
-            mode: about.mode(),
-            owner: about.uid(),
-        })
-    }
-
-    fn has(self, bit: u32) -> bool {
-        self.mode & bit != 0
-    }
-
-    /// Owned by neither root nor this process's user.
-    fn is_a_strangers(self) -> bool {
-        self.owner != 0 && us().is_some_and(|us| us != self.owner)
-    }
+/// Whether it is owned by neither root nor this process's user.
+fn is_a_strangers(standing: Standing) -> bool {
+    standing.owner() != 0 && us().is_some_and(|us| us != standing.owner())
 }
 
 /// The user of this process.
@@ -49,16 +30,16 @@ fn us() -> Option<u32> {
 impl Check<'_> {
     /// Looks at a file that holds a secret and is named at `at`.
     pub(super) fn secret_file(&mut self, at: &At<'_>, path: &Path) {
-        let Some(standing) = Standing::of(path) else {
+        let Some(standing) = standing_of(path) else {
             return;
         };
         let name = quoted(&path.display().to_string());
-        if standing.has(OTHERS_WRITE) {
+        if standing.others_write() {
             let message =
                 format!("every user of this machine may write {name}, which holds a secret");
             let hint = format!("chmod 600 {}", path.display());
             self.problems.error(at, "T406", message, hint);
-        } else if standing.has(OTHERS_READ) {
+        } else if standing.others_read() {
             let message =
                 format!("every user of this machine may read {name}, which holds a secret");
             let hint = format!(
@@ -67,10 +48,10 @@ impl Check<'_> {
             );
             self.problems.warning(at, "T912", message, hint);
         }
-        if standing.is_a_strangers() {
+        if is_a_strangers(standing) {
             let message = format!(
                 "{name} belongs to user {}, who is neither root nor the one this process runs as",
-                standing.owner
+                standing.owner()
             );
             let hint = format!("chown root {}", path.display());
             self.problems.warning(at, "T914", message, hint);
@@ -79,7 +60,7 @@ impl Check<'_> {
 
     /// Looks at a file of authorities: whoever writes it says who is believed.
     pub(super) fn trust_file(&mut self, at: &At<'_>, path: &Path) {
-        if Standing::of(path).is_some_and(|standing| standing.has(OTHERS_WRITE)) {
+        if standing_of(path).is_some_and(Standing::others_write) {
             let name = quoted(&path.display().to_string());
             let message =
                 format!("every user of this machine may write {name}, which says who is believed");
@@ -92,22 +73,22 @@ impl Check<'_> {
     pub(super) fn files_of_others(&mut self) {
         for part in self.parts {
             let path = &part.source.name;
-            let Some(standing) = Standing::of(path) else {
+            let Some(standing) = standing_of(path) else {
                 continue;
             };
             let root = At::root(&part.source);
             let name = quoted(&path.display().to_string());
-            if standing.has(OTHERS_WRITE) {
+            if standing.others_write() {
                 let message = format!(
                     "every user of this machine may write {name}, and with it decide where requests go"
                 );
                 let hint = format!("chmod o-w {}", path.display());
                 self.problems.warning(&root, "T913", message, hint);
             }
-            if standing.is_a_strangers() {
+            if is_a_strangers(standing) {
                 let message = format!(
                     "{name} belongs to user {}, who is neither root nor the one this process runs as",
-                    standing.owner
+                    standing.owner()
                 );
                 let hint = format!("chown root {}", path.display());
                 self.problems.warning(&root, "T914", message, hint);

@@ -21,7 +21,7 @@ use crate::{
 const MOST_VERSIONS: usize = 256;
 /// Connections to an endpoint where the file does not say: half of those that a listener takes. Callers who send or read
 /// slowly hold one each, and fewer would let few of them shut out everybody else.
-const POOL: u32 = 10_000;
+const CONNECTIONS: u32 = 10_000;
 const MOST_CONNECTIONS: u32 = 1_000_000;
 const MOST_PROBES: u32 = 1000;
 /// The longest path of a unix socket, in bytes.
@@ -183,7 +183,7 @@ impl Check<'_> {
             max_per_endpoint: self.amount(
                 &most_at,
                 written.max_per_endpoint,
-                POOL,
+                CONNECTIONS,
                 MOST_CONNECTIONS,
             ),
             // Node closes an idle connection after 5 s: whoever is first never sends into a closing one.

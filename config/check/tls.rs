@@ -138,20 +138,19 @@ impl Check<'_> {
         (at, path): (&At<'_>, &Path),
         bytes: &[u8],
     ) -> Option<Arc<dyn rustls::sign::SigningKey>> {
-        // Either kind says so in capitals: `BEGIN ENCRYPTED PRIVATE KEY`, `Proc-Type: 4,ENCRYPTED`.
-        if bytes.windows(9).any(|part| part == b"ENCRYPTED") {
-            let message = format!("the key in {} is encrypted", shown(path));
-            let hint = "nobody could be asked for its password at a restart; write it without: \
-                        openssl pkey -in KEY -out NEW, and chmod 600 NEW";
-            self.problems.error(at, "T402", message, hint);
-            return None;
-        }
         let read = PrivateKeyDer::from_pem_slice(bytes);
         let loaded = match read {
             Ok(key) => aws_lc_rs::default_provider()
                 .key_provider
                 .load_private_key(key)
                 .map_err(|error| format!("the key in {} cannot be used: {error}", shown(path))),
+            Err(_) if is_encrypted(bytes) => {
+                let message = format!("the key in {} is encrypted", shown(path));
+                let hint = "nobody could be asked for its password at a restart; write it without one: \
+                            openssl pkey -in KEY -out NEW, and chmod 600 NEW";
+                self.problems.error(at, "T402", message, hint);
+                return None;
+            }
             Err(pem::Error::NoItemsFound) => Err(format!("{} holds no private key", shown(path))),
             Err(error) => Err(format!("{} is no PEM file: {}", shown(path), told(&error))),
         };
@@ -233,4 +232,9 @@ fn told(error: &pem::Error) -> &'static str {
         pem::Error::NoItemsFound => "it holds nothing that is wanted here",
         _ => "it cannot be read",
     }
+}
+
+/// Whether a PEM file says that its key is: `BEGIN ENCRYPTED PRIVATE KEY`, or `Proc-Type: 4,ENCRYPTED` (RFC 1421).
+fn is_encrypted(pem: &[u8]) -> bool {
+    pem.windows(9).any(|part| part == b"ENCRYPTED")
 }

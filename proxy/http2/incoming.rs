@@ -3,9 +3,9 @@
 use super::budget::{Cost, Earned, Spent};
 use super::flow::Overflow;
 use super::frame::{self, ACK, Code, END_HEADERS, END_STREAM, Head, Kind, PRIORITY};
-use super::head::{Block, Gathering, HeadError, RequestHead};
+use super::head::{Block, Gathering, HeadError};
 use super::hpack::decoder::Nobody;
-use super::hpack::{Sink, Unread};
+use super::hpack::{DecodeError, Sink};
 use super::state::{Inner, LEAVING, Leaving, OpenBlock};
 use super::streams::{Place, TooLarge};
 
@@ -30,11 +30,11 @@ impl From<Spent> for Fault {
     }
 }
 
-impl From<Unread> for Fault {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Corrupt(_) => Self::Connection(Code::Compression),
-            Unread::TooMuch => Self::Flood,
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Corrupt(_) => Self::Connection(Code::Compression),
+            DecodeError::TooMuch => Self::Flood,
         }
     }
 }
@@ -239,11 +239,9 @@ impl Inner {
                 return Err(Fault::Stream(id, Code::Protocol));
             }
         };
-        let expects = !block.ends && opening.as_ref().is_ok_and(RequestHead::expects);
         let slot = self
             .streams
             .open(id, opening, self.theirs.window, block.ends);
-        self.streams.at(slot).expects = expects;
         self.ready.set(slot);
         Ok(())
     }

@@ -128,7 +128,9 @@ impl Streams {
 
     /// Opens one. Only where there is room.
     pub fn open(&mut self, id: u32, opening: Opening, window: u32, ended: bool) -> usize {
-        let left = opening.as_ref().ok().and_then(|head| head.length);
+        let head = opening.as_ref().ok();
+        let left = head.and_then(|head| head.length);
+        let expects = !ended && head.is_some_and(RequestHead::expects);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Stream::nothing());
             self.slots.len() - 1
@@ -139,6 +141,7 @@ impl Streams {
         stream.room = Room::new(window);
         stream.ended = ended;
         stream.wanted = true;
+        stream.expects = expects;
         stream.left = left;
         self.open.push((id, slot));
         slot
@@ -160,7 +163,6 @@ impl Streams {
         stream.body = BytesMut::new();
         stream.trailers = None;
         stream.wanted = false;
-        stream.expects = false;
         stream.allowance = Allowance::new(STREAM_WINDOW);
         if let Some(reader) = stream.reader.take() {
             reader.wake();

@@ -355,7 +355,7 @@ impl Wire {
             stream.reader = Some(cx.waker().clone());
         }
         if std::mem::take(&mut stream.expects) {
-            frame::field_block(inner.outlet.buffer(), id, false, encoder::go_on);
+            frame::field_block(inner.outlet.buffer(), id, false, encoder::continue_head);
             self.ready.wake();
         }
         Poll::Pending

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use super::connection::{self, Connection, Encrypted, Terms};
 use super::presence::{Crowd, Presence};
-use super::pulse::{Door, Reading};
+use super::pulse::Door;
+use super::reading::Reading;
 use super::worker::Worker;
 use super::workers::BACKLOG;
 use crate::descriptors::{self, Use};

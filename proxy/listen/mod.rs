@@ -9,6 +9,7 @@
 //! - [`http2`]: a connection that speaks HTTP/2; [`session`] is its streams, all in its one task
 //! - `sending`: an answer over one of its streams
 //! - [`presence`]: that a connection is here: counted, and bounded
+//! - [`reading`]: how fast its caller takes answers
 //! - [`pulse`]: what a connection is doing, and since when, for whoever must end the ones that do nothing
 
 pub mod connection;
@@ -18,6 +19,7 @@ pub mod http2;
 pub mod listener;
 pub mod presence;
 pub mod pulse;
+pub mod reading;
 pub(crate) mod sending;
 pub mod session;
 pub mod worker;

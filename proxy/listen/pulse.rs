@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 
 use tidegate_config::ListenerTimeouts;
 
-use super::workers::UNSENT;
-
+use super::reading::Reading;
 use crate::http1::wire::Signs;
-use crate::record::{ListenerId, Reason, WorkerLedger};
-use crate::upstream::pace::Pace;
+use crate::record::Reason;
 
 /// Between two sweeps: bounds of listeners are kept to about this.
 pub const SWEEP: Duration = Duration::from_millis(250);
@@ -107,48 +105,6 @@ impl Http2 {
     }
 }
 
-/// How fast answers must be read, and where it is counted that one was not.
-#[derive(Debug)]
-pub struct Reading {
-    rate: Option<NonZeroU64>,
-    pace: Cell<Option<Pace>>,
-    /// When it was last looked at, and how much had been taken by then.
-    seen: Cell<(Instant, u64)>,
-    ledger: WorkerLedger,
-    listener: ListenerId,
-}
-
-impl Reading {
-    /// At least `rate` bytes a second of what waits.
-    pub fn new(rate: Option<NonZeroU64>, ledger: WorkerLedger, listener: ListenerId) -> Self {
-        // Nobody is blamed for what the system does not show.
-        let pace = rate.map(|rate| Pace::new(rate, u64::from(UNSENT), Duration::ZERO));
-        Self {
-            rate,
-            pace: Cell::new(pace),
-            seen: Cell::new((Instant::now(), 0)),
-            ledger,
-            listener,
-        }
-    }
-
-    /// Whether the caller has taken too little while something waited for it.
-    fn is_slow(&self, signs: &Signs, now: Instant) -> bool {
-        let Some(mut pace) = self.pace.get() else {
-            return false;
-        };
-        let sent = signs.sent.get();
-        let (then, before) = self.seen.replace((now, sent));
-        let waited = signs
-            .stuck
-            .get()
-            .then(|| now.saturating_duration_since(then));
-        pace.moved_within(sent - before, waited.unwrap_or_default());
-        self.pace.set(Some(pace));
-        pace.is_lost()
-    }
-}
-
 /// What a connection is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -206,7 +162,7 @@ impl Pulse {
 
     /// How many bytes a second of an answer must be taken.
     pub fn reading_rate(&self) -> Option<NonZeroU64> {
-        self.reading.get().and_then(|reading| reading.rate)
+        self.reading.get().and_then(Reading::rate)
     }
 
     /// Answers are not taken, so many.
@@ -216,7 +172,7 @@ impl Pulse {
         }
         if let Some(reading) = self.reading.get() {
             for _ in 0..times {
-                reading.ledger.refuse(reading.listener, reason);
+                reading.refuse(reason);
             }
         }
     }

@@ -17,7 +17,7 @@ pub struct Corrupt;
 
 /// Why a block was not read to its end; no later one of the connection can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unread {
+pub enum DecodeError {
     /// It is corrupt.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
@@ -67,13 +67,13 @@ impl Decoder {
     /// Reads a whole block, which may unpack to `most` bytes, each field counted with [`OVERHEAD`].
     ///
     /// # Errors
-    /// [`Unread`].
+    /// [`DecodeError`].
     pub fn decode(
         &mut self,
         block: &[u8],
         most: usize,
         sink: &mut impl Sink,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), DecodeError> {
         let mut rest = block;
         let mut begun = false;
         let mut left = most;
@@ -100,7 +100,7 @@ impl Decoder {
                 0x10.. => self.literal(*first, 4, Keep::Never, &mut rest, sink)?,
                 _ => self.literal(*first, 4, Keep::Not, &mut rest, sink)?,
             };
-            left = left.checked_sub(bytes).ok_or(Unread::TooMuch)?;
+            left = left.checked_sub(bytes).ok_or(DecodeError::TooMuch)?;
             begun = true;
         }
         Ok(())

@@ -30,7 +30,7 @@ pub fn answer(
 }
 
 /// Writes the head that asks for a body (RFC 9110 §15.2.1).
-pub fn go_on(out: &mut Vec<u8>) {
+pub fn continue_head(out: &mut Vec<u8>) {
     status(out, StatusCode::CONTINUE);
 }
 

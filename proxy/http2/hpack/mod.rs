@@ -12,7 +12,7 @@ pub mod huffman;
 pub mod integer;
 pub mod table;
 
-pub use decoder::{Corrupt, Decoder, Sink, Unread};
+pub use decoder::{Corrupt, DecodeError, Decoder, Sink};
 
 #[cfg(test)]
 mod tests;

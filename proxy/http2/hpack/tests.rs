@@ -40,7 +40,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(pair).collect()
 }
 
-fn read(decoder: &mut Decoder, hex: &str) -> Result<Vec<String>, Unread> {
+fn read(decoder: &mut Decoder, hex: &str) -> Result<Vec<String>, DecodeError> {
     let mut notes = Notes::default();
     decoder.decode(&bytes(hex), MOST, &mut notes)?;
     Ok(notes.fields)
@@ -211,7 +211,7 @@ fn ds_09_a_block_that_unpacks_to_more_than_anybody_asks_for_is_not_read_on() {
     let each = "xhello".len() + OVERHEAD;
     let mut asked = Asked(0);
     let read = |most, asked: &mut Asked| Decoder::default().decode(&block, most, asked);
-    assert_eq!(read(100 * each, &mut asked), Err(Unread::TooMuch));
+    assert_eq!(read(100 * each, &mut asked), Err(DecodeError::TooMuch));
     assert_eq!(asked.0, 101);
     assert_eq!(read(16_001 * each, &mut asked), Ok(()));
 }
