@@ -89,11 +89,11 @@ pub enum NoRequest {
 }
 
 impl Wire {
-    /// A connection over `socket`.
-    pub fn new(socket: Socket, signs: Rc<Signs>) -> Self {
+    /// A connection over `socket`, of which `inlet` has read the beginning.
+    pub fn new(socket: Socket, inlet: Inlet, signs: Rc<Signs>) -> Self {
         let inner = Inner {
             socket,
-            inlet: Inlet::default(),
+            inlet,
             outlet: Outlet::default(),
             body: Decoder::Done,
             expects_continue: false,
@@ -175,10 +175,10 @@ impl Wire {
         self.inner.borrow().inlet.buffer.is_empty()
     }
 
-    /// Whether the caller has sent nothing that was not read, and has not closed.
-    pub fn is_quiet(&self) -> bool {
-        let mut inner = self.inner.borrow_mut();
-        inner.inlet.buffer.is_empty() && inner.socket.is_empty()
+    /// Whether the caller has sent something that was not read.
+    pub fn has_unread(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        !inner.inlet.buffer.is_empty() || inner.socket.has_unread()
     }
 
     /// Whether the caller waits for a word that it will not get: its body will never come.

@@ -92,12 +92,12 @@ pub enum End {
 
 impl Inner {
     /// A connection over `socket`, which begins with our settings.
-    pub(super) fn new(socket: Socket, bounds: Bounds, ready: Arc<Ready>) -> Self {
+    pub(super) fn new(socket: Socket, inlet: Inlet, bounds: Bounds, ready: Arc<Ready>) -> Self {
         let mut outlet = Outlet::default();
         settings::ours(outlet.buffer(), bounds);
         Self {
             socket,
-            inlet: Inlet::default(),
+            inlet,
             begun: Begun::Nothing,
             outlet,
             decoder: hpack::Decoder::default(),

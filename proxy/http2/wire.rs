@@ -25,7 +25,7 @@ use super::state::{ANYBODY, Inner, LEAVING, Leaving};
 use super::streams::Opening;
 use crate::http1::encode::now;
 use crate::http1::framing::BodyError;
-use crate::http1::inlet;
+use crate::http1::inlet::{self, Inlet};
 use crate::http1::wire::Signs;
 use crate::transport::socket::Socket;
 
@@ -72,11 +72,11 @@ pub enum Piece {
 }
 
 impl Wire {
-    /// A connection over `socket`. Says our settings with the first flush.
-    pub fn new(socket: Socket, signs: Rc<Signs>, bounds: Bounds) -> Self {
+    /// A connection over `socket`, of which `inlet` has read the beginning. Says our settings with the first flush.
+    pub fn new(socket: Socket, inlet: Inlet, signs: Rc<Signs>, bounds: Bounds) -> Self {
         let ready = Ready::new(bounds.streams);
         signs.bytes.set(true); // what every connection begins with is on its way
-        let inner = Inner::new(socket, bounds, ready.clone());
+        let inner = Inner::new(socket, inlet, bounds, ready.clone());
         Self {
             inner: RefCell::new(inner),
             ready,

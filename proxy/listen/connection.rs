@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tidegate_config as config;
@@ -14,14 +14,13 @@ use super::handshake::{Failure, Handshakes, linger};
 use super::pulse::{Order, Pulse};
 use super::{http1, http2};
 use crate::exchange::{Gate, Peer, refusal};
+use crate::http1::inlet::Inlet;
 use crate::http2::frame::PREFACE;
 use crate::record::{Handshake, ListenerId, Reason};
 use crate::transport::serving::Serving;
 use crate::transport::session::Session;
 use crate::transport::socket::Socket;
 
-/// Between two looks at a connection whose first bytes could still become either protocol.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a refused caller may take to read why.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -80,11 +79,15 @@ impl Connection {
         stream: TcpStream,
         peer: impl FnOnce(bool, Option<Box<Session>>) -> Peer,
     ) {
+        let mut inlet = Inlet::default();
         let (socket, is_http2, session) = match &self.tls {
-            None => match self.speaks(&stream).await {
-                Some(is_http2) => (Socket::from(stream), is_http2, None),
-                None => return,
-            },
+            None => {
+                let mut socket = Socket::from(stream);
+                match self.speaks(&mut socket, &mut inlet).await {
+                    Some(is_http2) => (socket, is_http2, None),
+                    None => return,
+                }
+            }
             // Boxed: a handshake needs much room, and for a short time.
             Some(tls) => match Box::pin(self.encrypt(stream, tls)).await {
                 Some((socket, session)) => {
@@ -98,24 +101,25 @@ impl Connection {
             },
         };
         let peer = Rc::new(peer(is_http2, session));
-        self.serve_over(socket, is_http2, peer).await;
+        self.serve_over((socket, inlet), is_http2, peer).await;
     }
 
-    /// Serves it to its end, once it is known which protocol it speaks.
-    pub async fn serve_over(self, socket: Socket, is_http2: bool, peer: Rc<Peer>) {
+    /// Serves it to its end, once it is known which protocol it speaks: over a socket, of which something may have been
+    /// read.
+    pub async fn serve_over(self, opened: (Socket, Inlet), is_http2: bool, peer: Rc<Peer>) {
         if is_http2 {
-            http2::serve(&self, socket, peer).await;
+            http2::serve(&self, opened, peer).await;
         } else {
-            http1::serve(&self, socket, peer).await;
+            http1::serve(&self, opened, peer).await;
         }
     }
 
     /// Whether a caller without TLS speaks HTTP/2; `None` where it leaves.
-    async fn speaks(&self, stream: &TcpStream) -> Option<bool> {
+    async fn speaks(&self, socket: &mut Socket, inlet: &mut Inlet) -> Option<bool> {
         match (self.terms.http1, self.terms.h2c) {
             (true, false) => Some(false),
             (false, true) => Some(true),
-            _ => self.speaks_http2(stream).await,
+            _ => poll_fn(|cx| self.poll_speaks_http2(socket, inlet, cx)).await,
         }
     }
 
@@ -155,35 +159,38 @@ impl Connection {
         while !matches!(self.ordered().await, Order::Abort | Order::Forget) {}
     }
 
-    /// Looks at the first bytes without taking them; `None` when the caller leaves or says nothing for too long.
-    async fn speaks_http2(&self, stream: &TcpStream) -> Option<bool> {
-        let mut first = [0; PREFACE.len()];
-        loop {
-            let peeked = tokio::select! {
-                peeked = stream.peek(&mut first) => peeked.ok()?,
-                order = self.ordered() => match order {
-                    // Its first request may be on its way.
-                    Order::Leave | Order::Look | Order::Ping => continue,
-                    Order::SlowHead => {
-                        // Told in HTTP/1.1, which is what whoever asks by hand can read.
-                        self.pulse.order(order);
-                        return Some(false);
-                    }
-                    Order::Abort | Order::Forget => return None,
-                },
-            };
-            let seen = &first[..peeked];
-            if seen.is_empty() {
-                return None;
+    /// Reads until the first bytes can be of one protocol only; `None` when the caller leaves or says nothing for too long.
+    fn poll_speaks_http2(
+        &self,
+        socket: &mut Socket,
+        inlet: &mut Inlet,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<bool>> {
+        self.pulse.wake_with(cx.waker());
+        match self.pulse.take_order() {
+            // Its first request may be on its way.
+            Some(Order::Leave | Order::Look | Order::Ping) | None => {}
+            Some(order @ Order::SlowHead) => {
+                // Told in HTTP/1.1, which is what whoever asks by hand can read.
+                self.pulse.order(order);
+                return Poll::Ready(Some(false));
             }
+            Some(Order::Abort | Order::Forget) => return Poll::Ready(None),
+        }
+        loop {
+            let seen = &inlet.buffer[..inlet.buffer.len().min(PREFACE.len())];
             if seen == PREFACE {
-                return Some(true);
+                return Poll::Ready(Some(true));
             }
             if !PREFACE.starts_with(seen) {
-                return Some(false);
+                return Poll::Ready(Some(false));
             }
-            self.pulse.signs().bytes.set(true);
-            tokio::time::sleep(LOOK_AGAIN).await;
+            match ready!(inlet.poll_fill(socket, cx)) {
+                // Half of a preface is no request.
+                Ok(0) if !inlet.buffer.is_empty() => return Poll::Ready(Some(false)),
+                Ok(0) | Err(_) => return Poll::Ready(None),
+                Ok(_) => self.pulse.signs().bytes.set(true),
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use super::pulse::Order;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::encode::{self, AnswerHead, Framing};
 use crate::http1::head::{Bounds, HeadError, RequestHead, recycle};
+use crate::http1::inlet::Inlet;
 use crate::http1::relay::Relay;
 use crate::http1::wire::{NoRequest, Wire, WireBody};
 use crate::record::Reason;
@@ -40,9 +41,9 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(connection: &Connection, socket: Socket, peer: Rc<Peer>) {
+pub async fn serve(connection: &Connection, (socket, inlet): (Socket, Inlet), peer: Rc<Peer>) {
     let pulse = &connection.pulse;
-    let wire = Rc::new(Wire::new(socket, pulse.signs()));
+    let wire = Rc::new(Wire::new(socket, inlet, pulse.signs()));
     let mut requests = pin!(requests(connection, &wire, &peer));
     let order = poll_fn(|cx| {
         pulse.wake_with(cx.waker());
@@ -142,8 +143,7 @@ async fn one(connection: &Connection, wire: &Rc<Wire>, peer: &Rc<Peer>, head: Re
     }
     if !stays {
         // Where nothing is unread, closing throws nothing away: there is nothing to wait for.
-        let nothing_unread = wire.is_body_done() && wire.is_quiet();
-        return if nothing_unread {
+        return if wire.is_body_done() && !wire.has_unread() {
             Next::End
         } else {
             Next::Close

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::session::{Outcome, Session};
 use crate::exchange::Peer;
+use crate::http1::inlet::Inlet;
 use crate::http2::frame::Code;
 use crate::http2::settings::Bounds;
 use crate::http2::wire::{End, Wire, poll_linger};
@@ -17,7 +18,11 @@ use crate::transport::socket::Socket;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(connection: &Connection, socket: Socket, peer: Rc<Peer>) {
+pub(super) async fn serve(
+    connection: &Connection,
+    (socket, inlet): (Socket, Inlet),
+    peer: Rc<Peer>,
+) {
     let pulse = &connection.pulse;
     let limits = &connection.terms.limits;
     let bounds = Bounds {
@@ -25,7 +30,7 @@ pub(super) async fn serve(connection: &Connection, socket: Socket, peer: Rc<Peer
         bytes: limits.header_bytes,
         lines: limits.header_count,
     };
-    let wire = Rc::new(Wire::new(socket, pulse.signs(), bounds));
+    let wire = Rc::new(Wire::new(socket, inlet, pulse.signs(), bounds));
     pulse.asks_whether_anybody_is_there();
     let pass = |head, body| connection.gate.pass(head, body, &peer);
     let mut session = Session::new(connection, &peer, &wire, pass);

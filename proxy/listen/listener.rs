@@ -152,9 +152,6 @@ impl Listener {
         (terms, serving): (Terms, Option<Arc<Serving>>),
         presence: Presence,
     ) {
-        if stream.set_nodelay(true).is_err() {
-            return; // already closed by the caller
-        }
         let worker = &self.worker;
         let pulse = worker.pulses.add(terms.timeouts, &self.door);
         let ledger = worker.gate.ledger().clone();

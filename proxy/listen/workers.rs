@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tidegate_config as config;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
@@ -431,6 +431,8 @@ fn bind_all(
     };
     for socket in &sockets {
         socket.set_nonblocking(true)?;
+        // The program that opened it may be an older one.
+        SockRef::from(socket).set_tcp_nodelay(true)?;
     }
     while sockets.len() < workers {
         sockets.push(bind_one(address, true)?);
@@ -456,7 +458,8 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListen
     if address.is_ipv6() {
         socket.set_only_v6(address.ip() != std::net::Ipv6Addr::UNSPECIFIED)?;
     }
-    // Accepted connections inherit it.
+    // Accepted connections inherit both.
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     if shared {

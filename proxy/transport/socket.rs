@@ -115,6 +115,18 @@ impl Socket {
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 
+    /// Whether something came and is unread. Closing now would throw it away, and with it what was sent last: the system
+    /// tells the other end by a reset. An end or an error is nothing that could be thrown away. Asks the system.
+    pub fn has_unread(&mut self) -> bool {
+        let socket = match self {
+            Self::Tcp(s) => SockRef::from(&*s),
+            Self::Unix(s) => SockRef::from(&*s),
+            Self::Tls(s) => return s.has_unread(),
+        };
+        let mut byte = [MaybeUninit::uninit()];
+        socket.peek(&mut byte).is_ok_and(|peeked| peeked > 0)
+    }
+
     /// Whether nothing is unread at this moment: no bytes, no end, no error. Asks the system.
     pub fn is_empty(&mut self) -> bool {
         let socket = match self {

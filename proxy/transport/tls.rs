@@ -59,10 +59,20 @@ impl Tls {
     /// Whether nothing is unread at this moment: no bytes, no end, no error. What TLS says for itself (session tickets,
     /// key updates) is taken in and is nothing. A byte that is found here is lost: ask only where it would be a fault.
     pub fn is_empty(&mut self) -> bool {
+        self.read_byte().is_pending()
+    }
+
+    /// Whether something came and is unread, an end or an error aside. A byte that is found here is lost likewise.
+    pub fn has_unread(&mut self) -> bool {
+        matches!(self.read_byte(), Poll::Ready(Ok(1)))
+    }
+
+    fn read_byte(&mut self) -> Poll<io::Result<usize>> {
         let mut nobody = Context::from_waker(Waker::noop());
         let mut byte = [0];
-        let read = Pin::new(&mut self.0).poll_read(&mut nobody, &mut ReadBuf::new(&mut byte));
-        read.is_pending()
+        let mut read = ReadBuf::new(&mut byte);
+        let polled = Pin::new(&mut self.0).poll_read(&mut nobody, &mut read);
+        polled.map_ok(|()| read.filled().len())
     }
 }
 

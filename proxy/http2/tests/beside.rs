@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use tokio::net::UnixStream;
 
+use crate::http1::inlet::Inlet;
 use crate::http1::wire::Signs;
 use crate::http2::body::StreamBody;
 use crate::http2::settings::Bounds;
@@ -44,7 +45,12 @@ fn talk(
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let (near, far) = UnixStream::pair().expect("a pair");
-        let wire = Rc::new(Wire::new(near.into(), Rc::new(Signs::default()), BOUNDS));
+        let wire = Rc::new(Wire::new(
+            near.into(),
+            Inlet::default(),
+            Rc::new(Signs::default()),
+            BOUNDS,
+        ));
         let (mut client, connection) = h2::client::handshake(far).await.expect("a handshake");
         tokio::task::spawn_local(connection);
         let (mut seen, mut heard) = (Vec::new(), Vec::new());

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use proptest::prelude::*;
 use tokio::net::UnixStream;
 
+use crate::http1::inlet::Inlet;
 use crate::http1::wire::Signs;
 use crate::http2::body::StreamBody;
 use crate::http2::frame::{self, Code, PREFACE};
@@ -91,7 +92,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (near, _far) = UnixStream::pair().expect("a pair");
-            let wire = Rc::new(Wire::new(near.into(), Rc::new(Signs::default()), BOUNDS));
+            let wire = Rc::new(Wire::new(near.into(), Inlet::default(), Rc::new(Signs::default()), BOUNDS));
             let mut bytes = PREFACE.to_vec();
             frame::head(&mut bytes, frame::Kind::Settings, 0, 0, 0);
             for ((kind, flags, stream, payload), _) in &frames {

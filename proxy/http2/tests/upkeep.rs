@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::UnixStream;
 
+use crate::http1::inlet::Inlet;
 use crate::http1::wire::Signs;
 use crate::http2::frame::{self, Code, Kind, PREFACE};
 use crate::http2::settings::Bounds;
@@ -27,7 +28,12 @@ fn begun(talk: impl FnOnce(&Wire)) {
         .expect("a runtime");
     runtime.block_on(async {
         let (near, _far) = UnixStream::pair().expect("a pair");
-        let wire = Wire::new(near.into(), Rc::new(Signs::default()), BOUNDS);
+        let wire = Wire::new(
+            near.into(),
+            Inlet::default(),
+            Rc::new(Signs::default()),
+            BOUNDS,
+        );
         let mut bytes = PREFACE.to_vec();
         frame::head(&mut bytes, Kind::Settings, 0, 0, 0);
         heard(&wire, &bytes).expect("a beginning");

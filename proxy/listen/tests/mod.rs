@@ -9,6 +9,9 @@ mod bodies;
 mod over_h2c;
 /// Callers of HTTP/2, frame by frame.
 mod over_http2;
+/// Which protocol a caller speaks, by its first bytes.
+#[cfg(test)]
+mod protocols;
 /// Rollouts: evidence, stable in the candidate's place, copies for the candidate.
 #[cfg(test)]
 mod rollouts;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::exchange::entry::Log;
 use crate::exchange::{Gate, Peer};
+use crate::http1::inlet::Inlet;
 use crate::http1::tests::{End, Kind, Message, find, message, simply};
 use crate::listen::connection::Connection;
 use crate::listen::pulse::Pulses;
@@ -239,7 +240,7 @@ impl World {
             let hear = async {
                 let _ = read.read_to_end(&mut seen).await; // a reset is an end too
             };
-            let serve = connection.serve_over(near.into(), script.http2, peer);
+            let serve = connection.serve_over((near.into(), Inlet::default()), script.http2, peer);
             tokio::join!(serve, hear, say(write, &script.caller));
             seen
         };
