@@ -1,7 +1,9 @@
 //! Who is at the other end of a connection, and what is known of them once for all its requests.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::record::ListenerId;
@@ -40,13 +42,14 @@ impl Peer {
         presence: Box<dyn std::fmt::Debug>,
     ) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let (address_value, forwarded_value) = told(address.ip(), scheme(session.as_deref()));
         Self {
             address,
             listener,
             listener_id,
             http2,
-            address_value: address_value(address.ip()),
-            forwarded_value: forwarded_value(address.ip(), scheme(session.as_deref())),
+            address_value,
+            forwarded_value,
             session,
             _presence: presence,
         }
@@ -67,16 +70,51 @@ fn scheme(session: Option<&Session>) -> &'static str {
     if session.is_some() { "https" } else { "http" }
 }
 
-/// `for=…;proto=http`, an IPv6 address quoted and in brackets (RFC 7239 §6).
-fn forwarded_value(ip: IpAddr, scheme: &str) -> HeaderValue {
-    let text = match ip {
-        IpAddr::V4(ip) => format!("for={ip};proto={scheme}"),
-        IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={scheme}"),
+/// The longest element: an IPv6 address is up to 39 letters.
+const ELEMENT: usize = 64;
+
+/// An address as a header's value and, in the same memory, as an element of `Forwarded`: `for=…;proto=http`, an IPv6 address
+/// quoted and in brackets (RFC 7239 §6).
+fn told(ip: IpAddr, scheme: &str) -> (HeaderValue, HeaderValue) {
+    let (before, after) = match ip {
+        IpAddr::V4(_) => ("for=", ""),
+        IpAddr::V6(_) => ("for=\"[", "]\""),
     };
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
+    let mut text = String::with_capacity(ELEMENT);
+    text.push_str(before);
+    let _ = write!(text, "{ip}"); // a String takes everything
+    let end = text.len();
+    text.push_str(after);
+    text.push_str(";proto=");
+    text.push_str(scheme);
+    let element = Bytes::from(text);
+    let value = |bytes| {
+        HeaderValue::from_maybe_shared(bytes)
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    };
+    (value(element.slice(before.len()..end)), value(element))
 }
 
-/// An address as a header's value.
-pub fn address_value(ip: IpAddr) -> HeaderValue {
-    HeaderValue::from_str(&ip.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_plain_and_as_an_element() {
+        for (ip, scheme, plain, element) in [
+            ("192.0.2.1", "http", "192.0.2.1", "for=192.0.2.1;proto=http"),
+            (
+                "2001:db8::1",
+                "https",
+                "2001:db8::1",
+                "for=\"[2001:db8::1]\";proto=https",
+            ),
+        ] {
+            let (value, forwarded) = told(ip.parse().expect("an address"), scheme);
+            assert_eq!(
+                (value, forwarded.as_bytes()),
+                (HeaderValue::from_static(plain), element.as_bytes())
+            );
+        }
+    }
 }

@@ -104,6 +104,14 @@ impl Inlet {
     }
 }
 
+impl Drop for Inlet {
+    /// The next connection needs a buffer too.
+    fn drop(&mut self) {
+        self.buffer.clear();
+        self.rest();
+    }
+}
+
 /// Buffers between two uses. A busy connection gets one back at once; an idle one has none.
 mod spare {
     use std::cell::RefCell;
@@ -125,7 +133,9 @@ mod spare {
 
     pub(super) fn give(buffer: BytesMut) {
         if buffer.capacity() > 0 && buffer.capacity() <= LARGEST {
-            SPARE.with_borrow_mut(|spare| {
+            // The thread may be ending already.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
                 if spare.len() < KEPT {
                     spare.push(buffer);
                 }

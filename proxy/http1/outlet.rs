@@ -133,6 +133,14 @@ impl Outlet {
     }
 }
 
+impl Drop for Outlet {
+    /// The next connection needs a buffer too.
+    fn drop(&mut self) {
+        self.buffer.clear();
+        spare::give(std::mem::take(&mut self.buffer));
+    }
+}
+
 /// Buffers between two uses, as the inlet has them.
 mod spare {
     use std::cell::RefCell;
@@ -152,7 +160,9 @@ mod spare {
 
     pub(super) fn give(buffer: Vec<u8>) {
         if buffer.capacity() > 0 && buffer.capacity() <= LARGEST {
-            SPARE.with_borrow_mut(|spare| {
+            // The thread may be ending already.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
                 if spare.len() < KEPT {
                     spare.push(buffer);
                 }

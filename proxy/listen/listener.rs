@@ -168,9 +168,11 @@ impl Listener {
             }),
         };
         let (key, id) = (self.key.clone(), self.id);
-        tokio::task::spawn_local(connection.serve(stream, move |http2, session| {
+        let serving = connection.serve(stream, move |http2, session| {
             Peer::new(address, key, id, http2, session, Box::new(presence))
-        }));
+        });
+        // Boxed: the runtime moves a task about several times at its beginning and end, and this one is 8 KB.
+        tokio::task::spawn_local(Box::pin(serving));
     }
 
     fn turn_away(&self, stream: TcpStream, can_be_told: bool, reason: Reason) {
