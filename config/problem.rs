@@ -52,6 +52,7 @@
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
 //! | T409 | a machine that has no certificate authorities |
 //! | T410 | warning: a certificate that ends soon |
+//! | T411 | warning: files of a pair that are none at the moment; the old pair stays in force |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
