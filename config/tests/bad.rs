@@ -177,6 +177,16 @@ const BAD: &[(&str, &str, &str)] = &[
     ("T111", "«routes»:\n", "`routes` has no value"),
     ("T112", "version: «2»\n", "`version: 1`"),
     (
+        "T104",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", tls: { certificates: [], min_version: «1.3» } }]\n",
+        "write it in quotes: `min_version: \"1.3\"`",
+    ),
+    (
+        "T104",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", tls: { certificates: [], min_version: «1.1» } }]\n",
+        "\"1.2\" or \"1.3\"",
+    ),
+    (
         "T111",
         "routes:\n  - service: app\n  -«\n",
         "an entry of the list is empty",
