@@ -26,6 +26,7 @@ mod rule;
 mod service;
 mod tls;
 mod trust;
+mod underscore;
 mod unreached;
 mod value;
 mod when;
@@ -114,6 +115,7 @@ pub(crate) fn check(
     // A stand-in may look like another route; who has errors has no use for these warnings yet.
     if !check.problems.has_errors() {
         check.what_never_counts(&config);
+        check.underscores(&config);
         check.unreached(&config);
         check.shared_salts(&mut config);
         check.idle_rollouts(&config);

@@ -59,7 +59,7 @@
 //! | T901 | warning: a rule that is never reached |
 //! | T902 | warning: a route that is never reached |
 //! | T903 | warning: `region` without `geo` never holds |
-//! | T904 | warning: a header that no listener trusts never counts |
+//! | T904 | warning: a header never counts: no listener trusts it, or lets in the underscore of its name |
 //! | T905 | warning: outsiders choose the cookie that says who they are |
 //! | T906 | warning: the user is asked for, and nobody says who it is |
 //! | T907 | warning: a rollout that no rule names |

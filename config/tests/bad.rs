@@ -632,6 +632,27 @@ const BAD: &[(&str, &str, &str)] = &[
         "trusted_headers: [x-region]",
     ),
     (
+        "T904",
+        "routes: [{ service: app, rules: [{ when: { header: { name: «x_beta», present: true } }, to: v2 }] }]\n",
+        "let callers send `x-beta`",
+    ),
+    (
+        "T904",
+        "routes: [{ service: app, rules: [{ when: { any: [{ path: { prefix: /a } }, { not: { header: { name: «X_Beta», exact: a } } }] }, to: v2 }] }]\n",
+        "trusted_headers: [X_Beta]",
+    ),
+    (
+        "T904",
+        "routes: [{ service: app, rules: [{ split: { by: «\"header:x_beta\"», weights: { v1: 100% } } }] }]\n",
+        "an edge listener removes",
+    ),
+    (
+        "T904",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\" }, { name: near, address: \"127.0.0.1:2\", profile: sidecar }]\n\
+         routes: [{ service: app, match: { listener: in }, rules: [{ when: { header: { name: «x_beta», present: true } }, to: v2 }] }]\n",
+        "x_beta",
+    ),
+    (
         "T905",
         "identity: { user: [{ cookie: «uid» }] }\n",
         "listener \"in\" choose the cookie",
