@@ -6,6 +6,7 @@
 mod access;
 mod certificate;
 mod edits;
+mod flaw;
 mod gate;
 mod guard;
 mod guarded;
@@ -15,6 +16,7 @@ mod listener_tls;
 mod metric;
 mod names;
 mod order;
+mod pair;
 mod permissions;
 mod plan;
 mod region;
@@ -24,6 +26,7 @@ mod rule;
 mod service;
 mod tls;
 mod trust;
+mod underscore;
 mod unreached;
 mod value;
 mod when;
@@ -37,6 +40,7 @@ use crate::file;
 use crate::read::Part;
 use crate::reader::Reader;
 use crate::source::{At, Problems};
+use crate::tls::Pairs;
 use crate::{Config, Rollout};
 use names::Names;
 
@@ -49,6 +53,8 @@ pub(crate) struct Check<'c> {
     names: Names<'c>,
     reader: &'c mut Reader,
     problems: &'c mut Problems,
+    /// What stays where the files of a pair are none.
+    in_force: &'c Pairs,
     /// Lists of users that were read already, by path: many rules may name one.
     users: HashMap<PathBuf, std::sync::Arc<std::collections::BTreeSet<String>>>,
     /// The machine's authorities, once they were asked for; `None` where it has none.
@@ -63,7 +69,12 @@ pub(crate) struct Check<'c> {
 }
 
 /// Checks the main file and what it includes as one.
-pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems) -> Config {
+pub(crate) fn check(
+    parts: &[Part],
+    reader: &mut Reader,
+    in_force: &Pairs,
+    problems: &mut Problems,
+) -> Config {
     for (number, part) in parts.iter().enumerate() {
         check_format(part, number == 0, problems);
     }
@@ -72,6 +83,7 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
         names: Names::gather(parts, problems),
         reader,
         problems,
+        in_force,
         users: HashMap::new(),
         machine: None,
         rollouts: Vec::new(),
@@ -103,6 +115,7 @@ pub(crate) fn check(parts: &[Part], reader: &mut Reader, problems: &mut Problems
     // A stand-in may look like another route; who has errors has no use for these warnings yet.
     if !check.problems.has_errors() {
         check.what_never_counts(&config);
+        check.underscores(&config);
         check.unreached(&config);
         check.shared_salts(&mut config);
         check.idle_rollouts(&config);

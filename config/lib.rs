@@ -52,6 +52,7 @@ use std::path::{Path, PathBuf};
 use landmarks::Landmarks;
 use reader::{Dependency, MAX_FILE, Reader};
 use source::Problems;
+use tls::Pairs;
 
 /// A file that was read: its configuration or its problems, and what to watch either way.
 #[derive(Debug, Clone)]
@@ -129,11 +130,12 @@ impl Loaded {
 /// # Errors
 /// Only where the file itself cannot be read; everything else is a [`Problem`].
 pub fn load(path: &Path) -> io::Result<Loaded> {
-    load_by(path, &mut Reader::default())
+    load_by(path, &mut Reader::default(), &Pairs::default())
 }
 
-/// [`load`] by a reader that its caller keeps: after a failure it tells what was seen.
-fn load_by(path: &Path, reader: &mut Reader) -> io::Result<Loaded> {
+/// [`load`] by a reader that its caller keeps: after a failure it tells what was seen. `in_force` stays where the files of
+/// a pair are none.
+fn load_by(path: &Path, reader: &mut Reader, in_force: &Pairs) -> io::Result<Loaded> {
     let bytes = match reader.read(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -149,13 +151,20 @@ fn load_by(path: &Path, reader: &mut Reader) -> io::Result<Loaded> {
         &bytes,
         path.parent().unwrap_or(Path::new("")),
         reader,
+        in_force,
     ))
 }
 
 /// Checks a text that was read elsewhere, from standard input for example. Problems call it `name`; relative paths
 /// are relative to `folder`.
 pub fn parse(text: &[u8], name: &str, folder: &Path) -> Loaded {
-    assemble(Path::new(name), text, folder, &mut Reader::default())
+    assemble(
+        Path::new(name),
+        text,
+        folder,
+        &mut Reader::default(),
+        &Pairs::default(),
+    )
 }
 
 /// The file's JSON Schema, draft 2020-12, for editors.
@@ -163,11 +172,17 @@ pub fn schema() -> serde_json::Value {
     file::schema().clone()
 }
 
-fn assemble(name: &Path, bytes: &[u8], folder: &Path, reader: &mut Reader) -> Loaded {
+fn assemble(
+    name: &Path,
+    bytes: &[u8],
+    folder: &Path,
+    reader: &mut Reader,
+    in_force: &Pairs,
+) -> Loaded {
     let mut problems = Problems::default();
     let (parts, names) = read::parts(name, bytes, folder, reader, &mut problems);
     let landmarks = parts.as_deref().map(Landmarks::of).unwrap_or_default();
-    let config = parts.map(|parts| check::check(&parts, reader, &mut problems));
+    let config = parts.map(|parts| check::check(&parts, reader, in_force, &mut problems));
     let config = config.filter(|_| !problems.has_errors());
     Loaded {
         landmarks,

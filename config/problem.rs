@@ -52,13 +52,14 @@
 //! | T408 | warning: a server name that the certificate is not for, or a certificate that is never shown |
 //! | T409 | a machine that has no certificate authorities |
 //! | T410 | warning: a certificate that ends soon |
+//! | T411 | warning: files of a pair that are none at the moment; the old pair stays in force |
 //! | T501 | an address that the machine does not give |
 //! | T502 | a region database that cannot be used |
 //! | T503 | an access log that cannot be opened |
 //! | T901 | warning: a rule that is never reached |
 //! | T902 | warning: a route that is never reached |
 //! | T903 | warning: `region` without `geo` never holds |
-//! | T904 | warning: a header that no listener trusts never counts |
+//! | T904 | warning: a header never counts: no listener trusts it, or lets in the underscore of its name |
 //! | T905 | warning: outsiders choose the cookie that says who they are |
 //! | T906 | warning: the user is asked for, and nobody says who it is |
 //! | T907 | warning: a rollout that no rule names |

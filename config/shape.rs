@@ -192,7 +192,7 @@ fn unknown_key(
 fn choice(at: &At<'_>, node: &Node, name: &str, choices: &[&str], problems: &mut Problems) {
     let Node::Text(text) = node else {
         let message = format!("expected {}, found {}", list(choices, "or"), kind(node));
-        return problems.error(at, "T104", message, "write one of them");
+        return problems.error(at, "T104", message, unquoted(at, node, choices));
     };
     if choices.contains(&text.as_str()) {
         return;
@@ -212,6 +212,23 @@ fn choice(at: &At<'_>, node: &Node, name: &str, choices: &[&str], problems: &mut
         None => "write one of them".to_owned(),
     };
     problems.error(at, "T106", message, hint);
+}
+
+/// What to do about a word that YAML takes for something else: `1.3` is a number.
+fn unquoted(at: &At<'_>, node: &Node, choices: &[&str]) -> String {
+    let meant = match node {
+        Node::Number(text) => text.clone(),
+        Node::Whole(number) => number.to_string(),
+        Node::Bool(value) => value.to_string(),
+        _ => return "write one of them".to_owned(),
+    };
+    if !choices.contains(&meant.as_str()) {
+        return format!("write one of them: \"{}\"", choices.join("\" or \""));
+    }
+    match at.last_key() {
+        Some(key) => format!("write it in quotes: `{}: \"{meant}\"`", shown(key)),
+        None => format!("write it in quotes: \"{meant}\""),
+    }
 }
 
 fn mismatch(at: &At<'_>, node: &Node, schema: &Value, problems: &mut Problems) {

@@ -170,6 +170,14 @@ impl<'a> At<'a> {
         format!("{}:{}", self.source.name.display(), self.value_place().line)
     }
 
+    /// The key whose value it is, if it is one.
+    pub(crate) fn last_key(&self) -> Option<&'a str> {
+        match self.way {
+            Some((_, Step::Key(key))) => Some(key),
+            Some((_, Step::Index(_))) | None => None,
+        }
+    }
+
     /// Whether the file holds it.
     pub(crate) fn is_written(&self) -> bool {
         self.source.places.holds(&self.steps())

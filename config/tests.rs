@@ -3,6 +3,7 @@
 mod bad;
 mod bad_rollouts;
 mod good;
+mod pairs;
 mod permissions;
 mod random;
 mod releases;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
-use crate::HostPattern;
+use crate::{Config, HostPattern};
 
 /// Before it ends a certificate is warned of for so long.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -89,6 +89,10 @@ pub struct ServiceTls {
 pub struct KeyPair {
     /// The file of the chain.
     pub cert: PathBuf,
+    /// The file of the key.
+    pub(crate) key: PathBuf,
+    /// The file of the OCSP answer, where the configuration names one.
+    pub(crate) ocsp: Option<PathBuf>,
     /// Ready for handshakes; with a stapled OCSP answer where there is one.
     pub certified: Arc<CertifiedKey>,
     /// When the certificate ends.
@@ -130,6 +134,29 @@ impl fmt::Debug for KeyPair {
             .field("names", &self.names)
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
+    }
+}
+
+/// The pairs of a configuration in force. When it is read again, a pair whose files are none at that moment stays as it was:
+/// whoever renews it writes one file after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Pairs(Vec<Arc<KeyPair>>);
+
+impl Pairs {
+    /// All that callers and endpoints are shown.
+    pub fn of(config: &Config) -> Self {
+        let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
+        let certificates = tls.flat_map(|tls| &tls.certificates);
+        let shown = certificates.map(|certificate| &certificate.pair);
+        let services = config.services.iter();
+        let clients = services.filter_map(|service| service.tls.as_ref()?.client.as_ref());
+        Self(shown.chain(clients).cloned().collect())
+    }
+
+    /// The one that was read of these files.
+    pub(crate) fn of_files(&self, cert: &Path, key: &Path) -> Option<&Arc<KeyPair>> {
+        let is_it = |pair: &&Arc<KeyPair>| pair.cert == cert && pair.key == key;
+        self.0.iter().find(is_it)
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::reader::Reader;
 use crate::reader::{self, Dependency};
+use crate::tls::Pairs;
 use crate::{Loaded, load_by};
 
 /// Events must be silent for so long before the files are read: an edit is often several events.
@@ -113,10 +114,11 @@ impl Watch {
     }
 
     /// The next state of the files that differs from the one told last. A file that is gone, empty or half written is
-    /// told like any other bad edit, once, and looked at again at the next event.
+    /// told like any other bad edit, once, and looked at again at the next event. A pair of `in_force` stays as it is while
+    /// its files are none.
     ///
     /// Dropping the future loses nothing: the next call goes on where this one was.
-    pub async fn next(&mut self) -> Loaded {
+    pub async fn next(&mut self, in_force: &Pairs) -> Loaded {
         loop {
             // A look that is under way is waited for first: events that come meanwhile are for the one after it.
             let task = if self.look.is_some() || self.folders.is_none() {
@@ -125,7 +127,7 @@ impl Watch {
                 self.settled().await;
                 Task::Compare(self.told)
             };
-            let Some(loaded) = self.look(task).await else {
+            let Some(loaded) = self.look(task, in_force).await else {
                 continue;
             };
             if loaded.starved {
@@ -142,15 +144,15 @@ impl Watch {
         }
     }
 
-    /// Reads the files now, whether they changed or not.
-    pub async fn reload(&mut self) -> Loaded {
+    /// Reads the files now, whether they changed or not. `in_force` as for [`Self::next`].
+    pub async fn reload(&mut self, in_force: &Pairs) -> Loaded {
         if self.look.is_some() {
             // It has the folders. What it saw does not count: it is read again.
-            let _ = timeout(HANGS, self.look(Task::Read)).await;
+            let _ = timeout(HANGS, self.look(Task::Read, in_force)).await;
             self.look = None;
         }
         loop {
-            if let Some(loaded) = self.look(Task::Read).await {
+            if let Some(loaded) = self.look(Task::Read, in_force).await {
                 if loaded.starved {
                     // Whoever asked must be told, so that what comes after it is news.
                     self.told = loaded.fingerprint;
@@ -206,14 +208,15 @@ impl Watch {
     }
 
     /// Waits for the look that is under way, or else for one with this task. The folders that count then are watched.
-    async fn look(&mut self, task: Task) -> Option<Loaded> {
+    async fn look(&mut self, task: Task, in_force: &Pairs) -> Option<Loaded> {
         let look = self.look.get_or_insert_with(|| {
             let (folders, changed) = (self.folders.take(), Arc::clone(&self.changed));
             let (path, dependencies) = (self.path.clone(), self.dependencies.clone());
+            let in_force = in_force.clone();
             // It waits for disks, and on network file systems for other machines: never on the task's own thread.
             tokio::task::spawn_blocking(move || {
                 let folders = folders.unwrap_or_else(|| Folders::new(&changed));
-                task.look(&path, &dependencies, folders)
+                task.look(&path, &dependencies, folders, &in_force)
             })
         });
         let seen = look.await.unwrap_or_else(|error| {
@@ -282,13 +285,20 @@ struct Seen {
 
 impl Task {
     /// All that asks the disk. `folders` are those watched so far.
-    fn look(self, path: &Path, dependencies: &[Dependency], mut folders: Folders) -> Seen {
+    fn look(
+        self,
+        path: &Path,
+        dependencies: &[Dependency],
+        mut folders: Folders,
+        in_force: &Pairs,
+    ) -> Seen {
         let reads = match self {
             Self::Arm => false,
             Self::Compare(told) => reader::fingerprint(dependencies) != told,
             Self::Read => true,
         };
-        let loaded = reads.then(|| read_by(path, load_by));
+        let load = |path: &Path, reader: &mut Reader| load_by(path, reader, in_force);
+        let loaded = reads.then(|| read_by(path, load));
         let count = loaded.as_ref().map(|loaded| &*loaded.dependencies);
         let is_new = folders.arm(count.unwrap_or(dependencies));
         Seen {

@@ -715,23 +715,51 @@ fn certificates_behind_a_link_that_is_swapped_are_read_again() {
 }
 
 #[test]
-fn a_key_that_is_not_the_certificates_keeps_the_old_pair_in_force_and_says_so() {
-    let edge = Edge::new();
+fn a_pair_that_is_half_renewed_holds_up_nobody_and_the_old_one_is_shown_until_it_is_whole() {
+    let (v1, v2) = (Backend::start("v1"), Backend::start("v2"));
+    let site = Site::of(&[("v1", v1.endpoint()), ("v2", v2.endpoint())]);
+    let to = |version: &str| format!("[{{ split: {{ weights: {{ {version}: 100% }} }} }}]");
+    let edge = Edge::of(v1, &site.clone().rules(&to("v1")), "", "");
     let before = edge.open().certificate();
+    let version = || Echo::of(&edge.open().get("/", &[])).version;
+    assert_eq!(version(), "v1");
     let other = edge.authority.signs(&[SHOP]);
-    replace(&edge.proxy.folder().join("shop.key"), &other.key);
-    until("it is told", || edge.proxy.config()["ok"] == false);
-    let problems = edge.proxy.config()["problems"].to_string();
+    replace(&edge.proxy.folder().join("shop.crt"), &other.cert);
+    let waiting = || {
+        let config = edge.proxy.config();
+        let warning = config["problems"][0].clone();
+        config["ok"] == true && warning["code"] == "T411"
+    };
+    until("it is told", waiting);
+    let file = edge.proxy.config();
+    let warning = &file["problems"][0];
+    assert_eq!(warning["severity"], "warning", "{file}");
+    let message = warning["message"].as_str().expect("a message");
     assert!(
-        problems.contains("T404") && problems.contains("shop.key"),
-        "{problems}"
+        message.contains("shop.key") && message.contains("the old pair stays in force"),
+        "{message}"
     );
     assert_eq!(edge.open().certificate(), before);
-    replace(&edge.proxy.folder().join("shop.crt"), &other.cert);
-    until("the pair is whole again", || {
-        edge.proxy.config()["ok"] == true
+
+    let listener = format!("tls: {{ {CERTIFICATES} }}");
+    edge.proxy.edit(&site.listener(&listener).rules(&to("v2")));
+    assert_eq!(version(), "v2", "the edit is in force");
+    assert_eq!(edge.open().certificate(), before, "the old pair still");
+    let file = edge.proxy.ask("POST", "/api/v1/config/reload", "");
+    assert_eq!(file.status, 200, "{}", file.text());
+    assert!(waiting(), "{}", file.text());
+    assert_eq!(edge.open().certificate(), before, "read again, as it was");
+    let check = command(&["check", &edge.proxy.file().display().to_string()], "");
+    assert_eq!(check.status.code(), Some(1), "a restart would fail");
+
+    replace(&edge.proxy.folder().join("shop.key"), &other.key);
+    let new = other.der().0.remove(0).to_vec();
+    until("the new pair is shown", || edge.open().certificate() == new);
+    until("it is told no more", || {
+        !edge.proxy.config()["problems"].to_string().contains("T411")
     });
-    assert_ne!(edge.open().certificate(), before);
+    let metrics = edge.proxy.metrics();
+    assert_eq!(metrics.sum("tidegate_config_rejected_total", &[]), 0.0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustls::SignatureAlgorithm;
 
 use super::Check;
-use super::tls::PairFiles;
+use super::pair::PairFiles;
 use crate::HostPattern;
 use crate::file::{self, ClientAuthMode, PathText};
 use crate::problem::quoted;

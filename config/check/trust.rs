@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Check;
-use super::tls::PairFiles;
+use super::pair::PairFiles;
 use crate::file::{self, PathText, UrlText};
 use crate::problem::quoted;
 use crate::read::{Part, joined};

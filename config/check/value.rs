@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -348,26 +347,6 @@ impl Check<'_> {
         };
         self.problems.error(at, "T311", message, hint);
         path.to_owned()
-    }
-
-    /// The bytes of a file that the configuration names.
-    pub(super) fn bytes(&mut self, at: &At<'_>, path: &Path, bound: u64) -> Option<Vec<u8>> {
-        self.reader
-            .read(path, bound)
-            .map_err(|error| {
-                let message = format!(
-                    "cannot read {}: {}",
-                    quoted(&path.display().to_string()),
-                    crate::read::told(&error)
-                );
-                let hint = if error.kind() == std::io::ErrorKind::FileTooLarge {
-                    "name a smaller file"
-                } else {
-                    "check the path, which is relative to this file, and who may read it"
-                };
-                self.problems.error(at, "T401", message, hint);
-            })
-            .ok()
     }
 }
 

@@ -177,6 +177,16 @@ const BAD: &[(&str, &str, &str)] = &[
     ("T111", "«routes»:\n", "`routes` has no value"),
     ("T112", "version: «2»\n", "`version: 1`"),
     (
+        "T104",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", tls: { certificates: [], min_version: «1.3» } }]\n",
+        "write it in quotes: `min_version: \"1.3\"`",
+    ),
+    (
+        "T104",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\", tls: { certificates: [], min_version: «1.1» } }]\n",
+        "\"1.2\" or \"1.3\"",
+    ),
+    (
         "T111",
         "routes:\n  - service: app\n  -«\n",
         "an entry of the list is empty",
@@ -622,6 +632,27 @@ const BAD: &[(&str, &str, &str)] = &[
         "trusted_headers: [x-region]",
     ),
     (
+        "T904",
+        "routes: [{ service: app, rules: [{ when: { header: { name: «x_beta», present: true } }, to: v2 }] }]\n",
+        "let callers send `x-beta`",
+    ),
+    (
+        "T904",
+        "routes: [{ service: app, rules: [{ when: { any: [{ path: { prefix: /a } }, { not: { header: { name: «X_Beta», exact: a } } }] }, to: v2 }] }]\n",
+        "trusted_headers: [X_Beta]",
+    ),
+    (
+        "T904",
+        "routes: [{ service: app, rules: [{ split: { by: «\"header:x_beta\"», weights: { v1: 100% } } }] }]\n",
+        "an edge listener removes",
+    ),
+    (
+        "T904",
+        "listeners: [{ name: in, address: \"127.0.0.1:1\" }, { name: near, address: \"127.0.0.1:2\", profile: sidecar }]\n\
+         routes: [{ service: app, match: { listener: in }, rules: [{ when: { header: { name: «x_beta», present: true } }, to: v2 }] }]\n",
+        "x_beta",
+    ),
+    (
         "T905",
         "identity: { user: [{ cookie: «uid» }] }\n",
         "listener \"in\" choose the cookie",
@@ -710,8 +741,8 @@ fn every_code_that_is_documented_has_a_file_and_every_file_a_code_that_is() {
     }
     // These need bytes, files on the disk or a machine, and are held by tests of their own.
     let elsewhere = [
-        "100", "110", "402", "404", "405", "406", "407", "408", "409", "410", "501", "502", "503",
-        "910", "912", "913", "914", "915", "999",
+        "100", "110", "402", "404", "405", "406", "407", "408", "409", "410", "411", "501", "502",
+        "503", "910", "912", "913", "914", "915", "999",
     ];
     for code in documented {
         assert!(

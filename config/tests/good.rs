@@ -446,3 +446,23 @@ fn an_address_has_one_text() {
         matches!(&config.routes[0].matches.hosts[..], [HostPattern::Exact(host)] if host == "[2001:db8::1]")
     );
 }
+
+#[test]
+fn a_header_with_an_underscore_counts_where_a_listener_lets_it_in() {
+    let services = HEAD.split_once("services:").expect("services").1;
+    for more in [
+        "profile: sidecar",
+        "trusted_headers: [x_beta]",
+        "trusted_headers: [X_Beta]",
+    ] {
+        let text = format!(
+            "version: 1
+listeners: [{{ name: out, address: 127.0.0.1:1 }}, {{ name: in, address: 127.0.0.1:2, {more} }}]
+services:{services}routes:
+  - {{ service: app, rules: [{{ when: {{ header: {{ name: x_beta, present: true }} }}, split: {{ by: \"header:x_beta\", weights: {{ v1: 100% }} }} }}] }}
+"
+        );
+        let loaded = parsed(&text);
+        assert_eq!(loaded.problems, [], "{more}");
+    }
+}

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::tls::Pairs;
 use crate::watch::read_by;
 use crate::{Loaded, Pace, Watch, load, load_by};
 
@@ -57,7 +58,7 @@ impl Edited {
     }
 
     async fn next(&mut self) -> Loaded {
-        tokio::time::timeout(PATIENCE, self.watch.next())
+        tokio::time::timeout(PATIENCE, self.watch.next(&Pairs::default()))
             .await
             .expect("the edit is noticed")
     }
@@ -168,7 +169,11 @@ async fn a_bad_file_is_told_once_and_a_good_one_again() {
 async fn a_write_that_changes_nothing_is_not_told() {
     let mut edited = Edited::new(EVENTS);
     rename_over(&edited.path("tidegate.yaml"), &text(1));
-    let nothing = tokio::time::timeout(EVENTS.settle_at_most * 4, edited.watch.next()).await;
+    let nothing = tokio::time::timeout(
+        EVENTS.settle_at_most * 4,
+        edited.watch.next(&Pairs::default()),
+    )
+    .await;
     assert!(
         nothing.is_err(),
         "told: {:?}",
@@ -187,7 +192,7 @@ async fn a_folder_that_is_replaced_is_watched_again() {
     fs::write(&path, text(1)).unwrap();
     let mut watch = Watch::start_at(&path, &load(&path).unwrap(), EVENTS);
     let next = async |watch: &mut Watch| {
-        tokio::time::timeout(PATIENCE, watch.next())
+        tokio::time::timeout(PATIENCE, watch.next(&Pairs::default()))
             .await
             .expect("noticed")
     };
@@ -268,12 +273,15 @@ async fn where_no_events_come_a_look_at_the_bytes_finds_the_edit() {
 async fn a_forced_read_tells_what_is_there_and_the_watch_does_not_tell_it_again() {
     let mut edited = Edited::new(EVENTS);
     assert_eq!(
-        weight_of(&edited.watch.reload().await),
+        weight_of(&edited.watch.reload(&Pairs::default()).await),
         Some(1),
         "changed or not"
     );
     fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
-    assert_eq!(weight_of(&edited.watch.reload().await), Some(2));
+    assert_eq!(
+        weight_of(&edited.watch.reload(&Pairs::default()).await),
+        Some(2)
+    );
     fs::write(edited.path("tidegate.yaml"), text(3)).unwrap();
     edited.comes_to(3).await;
 }
@@ -283,10 +291,11 @@ async fn dropping_the_wait_loses_no_edit() {
     let mut edited = Edited::new(EVENTS);
     fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
     let told = tokio::time::timeout(PATIENCE, async {
+        let none = Pairs::default();
         loop {
             tokio::select! {
                 biased;
-                loaded = edited.watch.next() => return loaded,
+                loaded = edited.watch.next(&none) => return loaded,
                 () = tokio::time::sleep(Duration::from_millis(7)) => {}
             }
         }
@@ -303,7 +312,7 @@ async fn a_file_that_is_back_as_soon_as_it_was_found_missing_is_noticed() {
     let path = edited.path("tidegate.yaml");
     fs::remove_file(&path).unwrap();
     let gone = read_by(&path, |path, reader| {
-        let missing = load_by(path, reader);
+        let missing = load_by(path, reader, &Pairs::default());
         fs::write(path, text(2)).unwrap();
         missing
     });
@@ -317,7 +326,7 @@ async fn a_fault_of_the_loader_is_told_once_and_the_edit_after_it_is_noticed() {
     let mut edited = Edited::new(EVENTS);
     let path = edited.path("tidegate.yaml");
     let fault = read_by(&path, |path, reader| {
-        load_by(path, reader)?;
+        load_by(path, reader, &Pairs::default())?;
         panic!("of the test")
     });
     assert_eq!(fault.problems[0].code, "T999");
@@ -327,7 +336,11 @@ async fn a_fault_of_the_loader_is_told_once_and_the_edit_after_it_is_noticed() {
         "{message}"
     );
     edited.watch = Watch::start_at(&path, &fault, EVENTS);
-    let again = tokio::time::timeout(EVENTS.settle_at_most * 4, edited.watch.next()).await;
+    let again = tokio::time::timeout(
+        EVENTS.settle_at_most * 4,
+        edited.watch.next(&Pairs::default()),
+    )
+    .await;
     assert!(again.is_err(), "what has not changed is not read again");
     fs::write(&path, text(2)).unwrap();
     edited.comes_to(2).await;
@@ -339,7 +352,11 @@ async fn a_disk_that_hangs_holds_up_nobody_else_and_no_edit_is_lost() {
     let hangs = edited.watch.hang();
     for _ in 0..3 {
         // Time passes only where the thread is free.
-        let told = tokio::time::timeout(Duration::from_millis(20), edited.watch.next()).await;
+        let told = tokio::time::timeout(
+            Duration::from_millis(20),
+            edited.watch.next(&Pairs::default()),
+        )
+        .await;
         assert!(told.is_err(), "nothing is told of a disk that hangs");
     }
     fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
@@ -351,10 +368,14 @@ async fn a_disk_that_hangs_holds_up_nobody_else_and_no_edit_is_lost() {
 async fn a_forced_read_does_not_wait_for_a_look_that_hangs() {
     let mut edited = Edited::new(EVENTS);
     let hangs = edited.watch.hang();
-    let told = tokio::time::timeout(Duration::from_millis(20), edited.watch.next()).await;
+    let told = tokio::time::timeout(
+        Duration::from_millis(20),
+        edited.watch.next(&Pairs::default()),
+    )
+    .await;
     assert!(told.is_err());
     fs::write(edited.path("tidegate.yaml"), text(2)).unwrap();
-    let forced = tokio::time::timeout(PATIENCE, edited.watch.reload()).await;
+    let forced = tokio::time::timeout(PATIENCE, edited.watch.reload(&Pairs::default())).await;
     assert_eq!(weight_of(&forced.expect("the file can be read")), Some(2));
     fs::write(edited.path("tidegate.yaml"), text(3)).unwrap();
     edited.comes_to(3).await;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tidegate_config::tls::Pairs;
 use tidegate_config::{self as config, Config, Loaded, Problem, Severity, Watch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -117,11 +118,12 @@ impl<D: Doors> Controller<D> {
         let first = Instant::now() + REMIND_EVERY;
         let mut daily = tokio::time::interval_at(first, REMIND_EVERY);
         loop {
+            let in_force = self.pairs();
             tokio::select! {
                 _ = daily.tick() => {
                     certificates::remind(&self.live.current().config, Timestamp::now());
                 }
-                loaded = self.watch.next() => self.take(loaded).await,
+                loaded = self.watch.next(&in_force) => self.take(loaded).await,
                 order = orders.recv() => match order {
                     Some(Order::ReadAgain(answer)) => self.read_again(answer).await,
                     Some(Order::ReopenLog) => self.reopen_log().await,
@@ -132,9 +134,15 @@ impl<D: Doors> Controller<D> {
         }
     }
 
+    /// What stays where a pair's files are none.
+    fn pairs(&self) -> Pairs {
+        Pairs::of(&self.live.current().config)
+    }
+
     async fn read_again(&mut self, answer: Option<oneshot::Sender<Arc<FileState>>>) {
         // What was refused is tried again too: what was wrong may have been the machine.
-        let loaded = self.watch.reload().await;
+        let in_force = self.pairs();
+        let loaded = self.watch.reload(&in_force).await;
         self.take(loaded).await;
         if let Some(answer) = answer {
             // Whoever asked may have gone meanwhile.
