@@ -141,6 +141,7 @@ impl Endpoint {
     /// Tells the operator of a handshake that failed, on either side, unless there was a line a moment ago.
     pub(super) fn no_tls(&self, fault: &Fault) {
         if let Some(secure) = &self.secure {
+            secure.failed(fault);
             let name = secure.name();
             self.complaints.no_tls(&self.address, &name, fault);
         }

@@ -2,6 +2,12 @@
 //! be reached with other settings is another endpoint.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+#[expect(
+    clippy::disallowed_types,
+    reason = "taken where a handshake fails, where one succeeds after that, and where somebody asks"
+)]
+use std::sync::{Mutex, PoisonError};
 
 use tidegate_config as config;
 use tidegate_config::tls::ServiceTls;
@@ -20,6 +26,13 @@ pub struct Secure {
     dialer: Dialer,
     /// For what only HTTP/1.1 can do, where the endpoint may choose.
     http1: Option<Dialer>,
+    /// Whether the last handshake failed.
+    fails: AtomicBool,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "taken where a handshake fails, where one succeeds after that, and where somebody asks"
+    )]
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Secure {
@@ -41,6 +54,8 @@ impl Secure {
             name: name.unwrap_or_else(|| ServerName::from(*ip)),
             http1: either.then(|| dialer.offering(Offer::Http1)),
             dialer,
+            fails: AtomicBool::new(false),
+            fault: Mutex::default(),
         })
     }
 
@@ -66,7 +81,33 @@ impl Secure {
     pub async fn handshake(&self, stream: TcpStream, http1: bool) -> Result<(Tls, bool), Fault> {
         let dialer = self.http1.as_ref().filter(|_| http1);
         let dialer = dialer.unwrap_or(&self.dialer);
-        dialer.handshake(stream, self.name.clone()).await
+        let done = dialer.handshake(stream, self.name.clone()).await;
+        match &done {
+            Ok(_) => self.succeeded(),
+            Err(fault) => self.failed(fault),
+        }
+        done
+    }
+
+    /// The last handshake failed so, on either side; `None` where it did not.
+    pub fn fault(&self) -> Option<Fault> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.clone()
+    }
+
+    /// A handshake failed.
+    pub(super) fn failed(&self, fault: &Fault) {
+        let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(fault.clone());
+        self.fails.store(true, Ordering::Relaxed);
+    }
+
+    fn succeeded(&self) {
+        if self.fails.load(Ordering::Relaxed) {
+            let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = None;
+            self.fails.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whom the endpoint must prove to be.
