@@ -266,6 +266,18 @@ fn events_are_told_as_they_happen_until_ctrl_c() {
 }
 
 #[test]
+fn orders_to_the_proxies_of_a_machine_end_no_command_that_listens_to_one() {
+    let server = streaming(false);
+    let mut listening = Listening::to(&server, &[]);
+    listening.line();
+    let pid = Pid::from_raw(listening.child.id().cast_signed()).expect("a process has a number");
+    for order in [Signal::USR1, Signal::USR2, Signal::INT] {
+        kill_process(pid, order).expect("it is our child");
+    }
+    assert_eq!(listening.code(), Some(0), "Ctrl-C ended it");
+}
+
+#[test]
 fn a_proxy_that_goes_away_ends_the_events_with_2_and_words() {
     let server = streaming(true);
     let mut listening = Listening::to(&server, &["--format", "json"]);

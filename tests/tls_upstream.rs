@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::harness::{
     Authority, Backend, Echo, H2Client, Holds, Launch, Load, Pair, Planned, Proxy, Scripted,
-    Secure, Site, Tells, WebSocket, eventually, failures, grpc_frame, hash, pattern, soon, until,
+    Secure, Site, Tells, WebSocket, command, eventually, failures, grpc_frame, hash, pattern, soon,
+    until,
 };
 
 /// The name that the endpoints of these tests have.
@@ -327,6 +328,78 @@ fn an_endpoint_that_speaks_no_tls_is_a_connect_failure_with_a_reason() {
     }
 }
 
+/// What `GET /api/v1/status` says of the only endpoint.
+fn standing(proxy: &Proxy) -> serde_json::Value {
+    proxy.status()["services"][0]["versions"][0]["endpoints"][0].clone()
+}
+
+#[test]
+fn the_status_says_why_handshakes_fail_for_as_long_as_they_do() {
+    let (trust, backend) = (Trust::new(), Backend::start("v1"));
+    let secure = Secure::before(
+        backend.address,
+        Pair::self_signed(&[NAME]).server(&["http/1.1"], None),
+    );
+    let proxy = Proxy::start(&site(&secure.endpoint(), &trust.tls(&named())));
+    let before = standing(&proxy);
+    assert_eq!(before["checked"], false, "nothing checks it: {before}");
+    assert!(before["handshake_failure"].is_null(), "{before}");
+    assert_eq!(proxy.get("/", &[]).status, 503);
+    let failed = standing(&proxy);
+    let why = failed["handshake_failure"].as_str().unwrap_or("");
+    assert!(why.contains("not signed by an authority"), "{failed}");
+    let url = format!("http://{}", proxy.admin());
+    let screen = command(&["status", "--admin", &url], "").stdout;
+    let screen = String::from_utf8_lossy(&screen).into_owned();
+    for promised in ["1 of 1 in use, not checked", "handshake fails: its cert"] {
+        assert!(screen.contains(promised), "{screen}");
+    }
+    secure.turn(trust.pair().server(&["http/1.1"], None));
+    assert_eq!(proxy.get("/", &[]).version(), "v1");
+    let well = standing(&proxy);
+    assert!(well["handshake_failure"].is_null(), "{well}");
+}
+
+#[test]
+fn an_endpoint_that_speaks_tls_to_a_service_that_does_not_is_told_to_the_operator_once() {
+    let (trust, http1, http2) = (Trust::new(), Backend::start("v1"), Backend::h2c("v1"));
+    for (protocol, backend) in [("http/1.1", &http1), ("h2c", &http2)] {
+        let secure = Secure::before(backend.address, trust.pair().server(&[], None));
+        let proxy = Proxy::start(&site(&secure.endpoint(), &format!("protocol: {protocol}")));
+        for _ in 0..3 {
+            assert_eq!(proxy.get("/", &[]).status, 502);
+        }
+        let labels = [("version", "v1"), ("kind", "garbage")];
+        proxy.counts("tidegate_failures_total", &labels, 3.0);
+        let endpoint = secure.endpoint();
+        let line = proxy.logs(&["no HTTP from an endpoint", &endpoint, "v1"]);
+        for promised in ["a TLS alert came", "add `tls` to the service", "app"] {
+            assert!(line.contains(promised), "{promised:?} is not in {line}");
+        }
+        let lines = proxy.log();
+        let told = lines.iter().filter(|l| l.contains("no HTTP from"));
+        assert_eq!(told.count(), 1, "one line in ten seconds: {lines:#?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_speaks_no_http_is_told_to_the_operator_as_far_as_its_words_are_harmless() {
+    let mail = Scripted::start(|scene, _| {
+        scene.write("220 \x1b[2Jmail\r\n\r\n")?;
+        scene.wait_for_end()
+    });
+    for protocol in ["http/1.1", "h2c"] {
+        let proxy = Proxy::start(&site(&mail.endpoint(), &format!("protocol: {protocol}")));
+        assert_eq!(proxy.get("/", &[]).status, 502);
+        let line = proxy.logs(&["no HTTP from an endpoint", &mail.endpoint()]);
+        assert!(
+            line.contains("it begins with") && line.contains("mail"),
+            "{line}"
+        );
+        assert!(line.contains("x1b[2J") && !line.contains('\x1b'), "{line}");
+    }
+}
+
 #[test]
 fn an_endpoint_that_does_not_agree_to_http_2_is_a_connect_failure() {
     let (trust, backend) = (Trust::new(), Backend::start("v1"));
@@ -419,12 +492,13 @@ fn a_client_certificate_that_is_missing_or_a_strangers_is_a_connect_failure() {
     let expired = trust.authority.signs_for(&["us"], Holds::NoMore);
     let expired = format!("{}, {}", named(), trust.client(&expired, "expired"));
     for shown in [named(), stranger, expired] {
-        // Over HTTP/2 the refusal may be heard only behind the request, which then counts as reset.
-        let secure = wants();
-        let more = format!("protocol: http/1.1\n{}", trust.tls(&shown));
-        let proxy = Proxy::start(&site(&secure.endpoint(), &more));
-        eprintln!("{shown}");
-        cannot_connect(&proxy, "client_certificate");
+        for protocol in ["http/1.1", "h2", "auto"] {
+            let secure = wants();
+            let more = format!("protocol: {protocol}\n{}", trust.tls(&shown));
+            let proxy = Proxy::start(&site(&secure.endpoint(), &more));
+            eprintln!("{shown}, by {protocol}");
+            cannot_connect(&proxy, "client_certificate");
+        }
     }
     assert_eq!((http1.requests(), http2.requests()), (0, 0));
     let good = trust.authority.signs(&["us"]);

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use super::Exit;
@@ -217,7 +218,15 @@ impl Admin {
     fn runtime(&self) -> Result<tokio::runtime::Runtime, NoAnswer> {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build();
-        runtime.map_err(|error| self.unreachable(&error))
+        let runtime = runtime.map_err(|error| self.unreachable(&error))?;
+        let inside = runtime.enter();
+        for order in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            // Who means every proxy of this name must not end who only looks at one: once somebody hears it, a signal
+            // ends nothing any more. Where it cannot be heard the command works all the same.
+            drop(signal(order));
+        }
+        drop(inside);
+        Ok(runtime)
     }
 
     fn in_time<T, E: Display>(

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::Admin;
 use super::output::{self, Format};
-use super::words::{count, list, word};
+use super::words::{count, list, sentence, word};
 use super::{Exit, rollouts, table};
 
 /// The arguments of `tidegate status`.
@@ -130,12 +130,20 @@ fn process(status: &Value, colour: bool) -> String {
         let _ = writeln!(text, "\nservice {}", word(&service["name"]));
         for version in list(&service["versions"]) {
             let _ = writeln!(text, "  {}", line(version, &paint));
+            for endpoint in list(&version["endpoints"]) {
+                if let Some(why) = sentence(&endpoint["handshake_failure"]) {
+                    let address = word(&endpoint["address"]);
+                    let why = paint("31", &format!("handshake fails: {why}"));
+                    let _ = writeln!(text, "    {address} {why}");
+                }
+            }
         }
     }
     text
 }
 
-/// `v2               1 312 requests, 97 failures, endpoints 1 of 2 healthy (down: 127.0.0.1:3002)`
+/// `v2               1 312 requests, 97 failures, endpoints 1 of 2 healthy (down: 127.0.0.1:3002)`. Where nothing checks
+/// them, nobody can say more than that they get requests.
 fn line(version: &Value, paint: &dyn Fn(&str, &str) -> String) -> String {
     let endpoints = list(&version["endpoints"]);
     let down: Vec<_> = endpoints
@@ -148,9 +156,17 @@ fn line(version: &Value, paint: &dyn Fn(&str, &str) -> String) -> String {
     } else {
         ""
     };
+    let unchecked = endpoints
+        .iter()
+        .all(|endpoint| endpoint["checked"] == false);
+    let how = if unchecked {
+        "in use, not checked"
+    } else {
+        "healthy"
+    };
     let name = format!("{}{stable}", word(&version["name"]));
     let mut line = format!(
-        "{name:<24} {} requests, {} failures, endpoints {} of {} healthy",
+        "{name:<24} {} requests, {} failures, endpoints {} of {} {how}",
         count(&version["requests"]),
         count(&version["failures"]),
         endpoints.len() - down.len(),
@@ -182,6 +198,9 @@ mod tests {
                   "endpoints": [{ "address": "127.0.0.1:1", "healthy": true }] },
                 { "name": "v2", "stable": false, "requests": 1, "failures": 1,
                   "endpoints": [{ "address": "127.0.0.1:2", "healthy": false }] },
+                { "name": "v3", "stable": false, "requests": 1, "failures": 1,
+                  "endpoints": [{ "address": "127.0.0.1:3", "healthy": true, "checked": false,
+                                  "handshake_failure": "its certificate has ended" }] },
             ] }],
         });
         let shown = screen(&status, None, false);
@@ -191,6 +210,8 @@ mod tests {
             "in                       127.0.0.1:8080",
             "v1 (stable)              9 requests, 0 failures, endpoints 1 of 1 healthy",
             "v2                       1 requests, 1 failures, endpoints 0 of 1 healthy (down: 127.0.0.1:2)",
+            "v3                       1 requests, 1 failures, endpoints 1 of 1 in use, not checked\n",
+            "    127.0.0.1:3 handshake fails: its certificate has ended\n",
         ] {
             assert!(shown.contains(promised), "{promised:?} is not in\n{shown}");
         }

@@ -11,6 +11,7 @@ use super::certificates;
 use super::standing::{Phase, Standing, rfc3339};
 use crate::record::{EndpointHealth, Ledger};
 use crate::snapshot::Snapshot;
+use crate::upstream::secure::Secure;
 use crate::upstream::{Endpoint, Version};
 
 /// The whole answer.
@@ -90,10 +91,13 @@ fn service(
 }
 
 fn endpoint(endpoint: &Endpoint, now: Instant) -> Value {
+    let fault = endpoint.secure.as_ref().and_then(Secure::fault);
     json!({
         "address": endpoint.address.to_string(),
         "healthy": endpoint.is_healthy(now),
         "ejected": endpoint.is_ejected(now),
+        "checked": endpoint.was_probed(),
+        "handshake_failure": fault.map(|fault| fault.to_string()),
         "connections": endpoint.connections(),
     })
 }

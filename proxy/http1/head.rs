@@ -172,6 +172,7 @@ fn carries_body(method: &Method) -> bool {
 }
 
 /// Takes an answer's head out of `buffer`; `None` when it is not whole. What was asked decides whether there is a body.
+/// One that is wrong stays in `buffer`.
 ///
 /// # Errors
 /// [`HeadError`].
@@ -184,14 +185,29 @@ pub fn answer(
         let (mut lines, part) = ([httparse::EMPTY_HEADER; LINES], looked_at(buffer));
         return check_part(part, httparse::Response::new(&mut lines).parse(part));
     };
-    if has_bare_line_feed(&head) {
+    let read = whole_answer(&head, asked);
+    if read.is_err() {
+        put_back(buffer, &head);
+    }
+    read.map(Some)
+}
+
+/// Somebody may want to tell what could not be read.
+#[cold]
+fn put_back(buffer: &mut BytesMut, head: &[u8]) {
+    let behind = std::mem::replace(buffer, BytesMut::from(head));
+    buffer.extend_from_slice(&behind);
+}
+
+fn whole_answer(head: &Bytes, asked: &Method) -> Result<AnswerHead, HeadError> {
+    if has_bare_line_feed(head) {
         return Err(HeadError::Malformed);
     }
     let mut stack = [const { MaybeUninit::uninit() }; LINES];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     if config
-        .parse_response_with_uninit_headers(&mut parsed, &head, &mut stack)?
+        .parse_response_with_uninit_headers(&mut parsed, head, &mut stack)?
         .is_partial()
     {
         return Err(HeadError::Malformed);
@@ -200,7 +216,7 @@ pub fn answer(
     let status = status.map_err(|_| HeadError::Malformed)?;
     let version = version(parsed.version);
     let mut said = Said::default();
-    let mut headers = headers(&head, parsed.headers, &mut said)?;
+    let mut headers = headers(head, parsed.headers, &mut said)?;
     let body = said.answer_body(asked, status, version)?;
     // Where both lengths were told, or one for a body that cannot be, the next answer could begin anywhere (RFC 9112
     // §6.3).
@@ -219,11 +235,11 @@ pub fn answer(
     let keep_alive = said.keeps_alive(version) && !doubtful && body != Decoder::UntilClose;
     let mut parts = http::Response::new(()).into_parts().0;
     (parts.status, parts.version, parts.headers) = (status, version, headers);
-    Ok(Some(AnswerHead {
+    Ok(AnswerHead {
         parts,
         body,
         keep_alive,
-    }))
+    })
 }
 
 /// The empty line behind a head; made once, for making it costs more than finding.

@@ -3,23 +3,23 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tidegate_config::{EndpointAddress, Protocol};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, UnixSocket};
 
+use super::complaints::NoHttp;
 use super::h2c::is_malformed;
+use super::heard::Heard;
 use super::http1::Http1;
 use super::scarcity::Scarcity;
 use super::{Endpoint, Outbound};
@@ -83,9 +83,17 @@ impl Place {
     /// A handshake with the endpoint failed, on either side.
     pub(super) fn no_tls(&self, fault: &Fault) {
         self.ledger.handshake_failed(self.version, fault);
-        if let Some(secure) = &self.endpoint.secure {
-            secure.tell(&self.endpoint.address, fault);
-        }
+        self.endpoint.no_tls(fault);
+    }
+
+    /// The endpoint answered, and with something else than HTTP.
+    pub(super) fn no_http(&self, why: &NoHttp) {
+        self.endpoint.no_http(why);
+    }
+
+    /// Whether the endpoint is spoken to by TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.endpoint.secure.is_some()
     }
 }
 
@@ -190,11 +198,7 @@ async fn begin_http2(
         is_malformed: Cell::new(false),
         is_refused: Cell::new(false),
     });
-    let heard = Heard {
-        socket,
-        place: place.clone(),
-        standing: standing.clone(),
-    };
+    let heard = Heard::new(socket, place.clone(), standing.clone());
     let (sender, connection) = http2::Builder::new(Local)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
@@ -224,87 +228,6 @@ fn drive(mut connection: Http2, place: &Rc<Place>, standing: &Rc<Standing>) {
         }
         drop(place);
     });
-}
-
-/// A connection's socket. It hears why an endpoint refuses whom it was shown: who reads through HTTP/2 is told less.
-#[derive(Debug)]
-struct Heard {
-    socket: Socket,
-    place: Rc<Place>,
-    standing: Rc<Standing>,
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if let Poll::Ready(Err(error)) = &read {
-            self.hear(error);
-        }
-        read
-    }
-}
-
-impl Heard {
-    fn hear(&self, error: &io::Error) {
-        if let Some(fault) = Fault::behind_handshake(error)
-            && !self.standing.is_refused.replace(true)
-        {
-            self.place.no_tls(&fault);
-        }
-    }
-
-    /// Whoever refuses closes the connection with it, and a write may find that first: the reason is still to be read.
-    fn wrote<T>(
-        &mut self,
-        written: Poll<io::Result<T>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if matches!(written, Poll::Ready(Err(_))) && self.socket.tls().is_some() {
-            let mut byte = [0];
-            let read = Pin::new(&mut self.socket).poll_read(cx, &mut ReadBuf::new(&mut byte));
-            if let Poll::Ready(Err(error)) = read {
-                self.hear(&error);
-            }
-        }
-        written
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.wrote(written, cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.wrote(written, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = Pin::new(&mut self.socket).poll_flush(cx);
-        self.wrote(written, cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
 }
 
 /// Why there is no socket that HTTP could be spoken over.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use tidegate_config as config;
 
+use super::complaints::{Complaints, NoHttp};
 use super::secure::Secure;
+use crate::transport::fault::Fault;
 
 /// A machine, its health, and how many connections the process holds to it.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Endpoint {
     pub protocol: config::Protocol,
     /// How it proves who it is, where it is spoken to by TLS. Other settings are another endpoint, likewise.
     pub secure: Option<Secure>,
+    complaints: Complaints,
     /// The origin of `ejected_until`.
     born: Instant,
     /// The last word of the probes; where they have not spoken, whether it is trusted without.
@@ -39,14 +42,15 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint that is thought healthy until something says otherwise.
     pub fn new(address: config::EndpointAddress, protocol: config::Protocol) -> Self {
-        Self::over(address, protocol, None)
+        Self::over(address, protocol, None, Complaints::default())
     }
 
-    /// The same over TLS.
+    /// The same, over TLS where there is `secure`; the log hears of it by `complaints`.
     pub fn over(
         address: config::EndpointAddress,
         protocol: config::Protocol,
         secure: Option<Secure>,
+        complaints: Complaints,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -54,6 +58,7 @@ impl Endpoint {
             address,
             protocol,
             secure,
+            complaints,
             born: Instant::now(),
             probed_healthy: AtomicBool::new(true),
             was_probed: AtomicBool::new(false),
@@ -131,6 +136,20 @@ impl Endpoint {
             self.millis(now).saturating_add(millis).max(1),
             Ordering::Relaxed,
         );
+    }
+
+    /// Tells the operator of a handshake that failed, on either side, unless there was a line a moment ago.
+    pub(super) fn no_tls(&self, fault: &Fault) {
+        if let Some(secure) = &self.secure {
+            secure.failed(fault);
+            let name = secure.name();
+            self.complaints.no_tls(&self.address, &name, fault);
+        }
+    }
+
+    /// Tells the operator of an answer that is no HTTP, unless there was a line a moment ago.
+    pub(super) fn no_http(&self, why: &NoHttp) {
+        self.complaints.no_http(&self.address, why);
     }
 
     /// Connections that the process holds to it.

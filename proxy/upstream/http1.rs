@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Outbound;
+use super::complaints::NoHttp;
 use super::connect::Place;
 use super::forward::Unanswered;
 use crate::http1::encode::{self, Framing};
@@ -208,7 +209,12 @@ impl Http1 {
                         return Poll::Ready(Ok(head.parts));
                     }
                     Ok(None) => {}
-                    Err(_) => return Poll::Ready(Err(FailureKind::Garbage)),
+                    Err(error) => {
+                        let (said, secure) = (&self.inlet.buffer, self.place.is_secure());
+                        self.place
+                            .no_http(&NoHttp::in_place_of_http1(said, error, secure));
+                        return Poll::Ready(Err(FailureKind::Garbage));
+                    }
                 }
             }
             let filled = ready!(self.inlet.poll_fill(&mut self.socket, cx));
@@ -221,6 +227,8 @@ impl Http1 {
             match filled {
                 // Whoever has begun to answer has read the request: this is no connection that died idle.
                 Ok(0) | Err(_) if !self.inlet.buffer.is_empty() => {
+                    let (said, secure) = (&self.inlet.buffer, self.place.is_secure());
+                    self.place.no_http(&NoHttp::cut(said, secure));
                     return Poll::Ready(Err(FailureKind::Garbage));
                 }
                 Ok(0) | Err(_) if *interim > 0 => {

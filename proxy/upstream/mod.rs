@@ -3,6 +3,7 @@
 //! - [`endpoint`]: one machine; its health and its connections, shared by all workers
 //! - [`version`]: one release of a service: its endpoints and how to reach them
 //! - [`connect`]: a new connection: socket, bound, handshakes of TLS and HTTP
+//! - `heard`: the socket of a connection that speaks HTTP/2
 //! - [`pool`]: one worker's connections to one endpoint
 //! - [`balance`]: which endpoint of a version takes the next request
 //! - [`body`]: what is sent: the caller's body under its limits
@@ -12,16 +13,19 @@
 //! - [`pace`]: a bound on slowness
 //! - [`hearsay`]: what strangers may not tell a version
 //! - [`probe`]: asks endpoints on a schedule whether they are well
+//! - [`complaints`]: what the log says of an endpoint that cannot be spoken with
 //! - [`secure`]: how an endpoint is spoken to under TLS
 //! - [`scarcity`]: what the proxy itself lacks for one more connection
 //! - [`mod@forward`]: one try: send, wait for the head, tell what failed; and the body that follows
 
 pub mod balance;
 pub mod body;
+pub mod complaints;
 pub mod connect;
 pub mod endpoint;
 pub mod forward;
 pub mod h2c;
+mod heard;
 pub mod hearsay;
 pub mod http1;
 pub mod idle;

@@ -1,16 +1,19 @@
 //! How an endpoint is spoken to under TLS. It belongs to one endpoint, and no other shares its sessions: one that would
 //! be reached with other settings is another endpoint.
 
-use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+#[expect(
+    clippy::disallowed_types,
+    reason = "taken where a handshake fails, where one succeeds after that, and where somebody asks"
+)]
+use std::sync::{Mutex, PoisonError};
 
 use tidegate_config as config;
 use tidegate_config::tls::ServiceTls;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::scarcity::is_due;
 use crate::transport::dialer::{Dialer, Offer};
 use crate::transport::fault::Fault;
 use crate::transport::tls::Tls;
@@ -19,23 +22,25 @@ use crate::transport::tls::Tls;
 #[derive(Debug)]
 pub struct Secure {
     settings: ServiceTls,
-    /// Service and version, for the log.
-    whose: (String, String),
     name: ServerName<'static>,
     dialer: Dialer,
     /// For what only HTTP/1.1 can do, where the endpoint may choose.
     http1: Option<Dialer>,
-    /// When the next line may be written.
-    next_line: AtomicU64,
+    /// Whether the last handshake failed.
+    fails: AtomicBool,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "taken where a handshake fails, where one succeeds after that, and where somebody asks"
+    )]
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Secure {
-    /// For the endpoint of a version at `address`. `None` where nobody could tell who is there: on a unix socket.
+    /// For an endpoint of the service at `address`. `None` where nobody could tell who is there: on a unix socket.
     pub fn new(
         settings: &ServiceTls,
         dialer: &Dialer,
         service: &config::Service,
-        version: &config::Version,
         address: &config::EndpointAddress,
     ) -> Option<Self> {
         let config::EndpointAddress::Ip(ip, _) = address else {
@@ -46,11 +51,11 @@ impl Secure {
         let either = service.protocol == config::Protocol::Auto;
         Some(Self {
             settings: settings.clone(),
-            whose: (service.name.clone(), version.name.clone()),
             name: name.unwrap_or_else(|| ServerName::from(*ip)),
             http1: either.then(|| dialer.offering(Offer::Http1)),
             dialer,
-            next_line: AtomicU64::new(0),
+            fails: AtomicBool::new(false),
+            fault: Mutex::default(),
         })
     }
 
@@ -76,21 +81,37 @@ impl Secure {
     pub async fn handshake(&self, stream: TcpStream, http1: bool) -> Result<(Tls, bool), Fault> {
         let dialer = self.http1.as_ref().filter(|_| http1);
         let dialer = dialer.unwrap_or(&self.dialer);
-        dialer.handshake(stream, self.name.clone()).await
+        let done = dialer.handshake(stream, self.name.clone()).await;
+        match &done {
+            Ok(_) => self.succeeded(),
+            Err(fault) => self.failed(fault),
+        }
+        done
     }
 
-    /// Tells the operator of a failed handshake, unless that was done a moment ago.
-    pub fn tell(&self, endpoint: &config::EndpointAddress, fault: &Fault) {
-        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-        if is_due(&self.next_line, BEGAN.elapsed()) {
-            let (service, version) = &self.whose;
-            let name = self.name.to_str();
-            tracing::warn!(
-                service, version, %endpoint, name = &*name, reason = fault.word(),
-                "no TLS with an endpoint: {fault}"
-            );
-        } else {
-            tracing::debug!(%endpoint, "no TLS with an endpoint: {fault}");
+    /// The last handshake failed so, on either side; `None` where it did not.
+    pub fn fault(&self) -> Option<Fault> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.clone()
+    }
+
+    /// A handshake failed.
+    pub(super) fn failed(&self, fault: &Fault) {
+        let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(fault.clone());
+        self.fails.store(true, Ordering::Relaxed);
+    }
+
+    fn succeeded(&self) {
+        if self.fails.load(Ordering::Relaxed) {
+            let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = None;
+            self.fails.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Whom the endpoint must prove to be.
+    pub fn name(&self) -> Cow<'_, str> {
+        self.name.to_str()
     }
 }

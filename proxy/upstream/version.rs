@@ -12,6 +12,7 @@ use std::time::Instant;
 use tidegate_config as config;
 
 use super::Endpoint;
+use super::complaints::Complaints;
 use super::secure::Secure;
 use crate::record::VersionId;
 
@@ -62,10 +63,11 @@ impl Version {
         });
         let keep = |address: &config::EndpointAddress| {
             known(address).cloned().unwrap_or_else(|| {
-                let secure = dialer.as_ref().and_then(|(settings, dialer)| {
-                    Secure::new(settings, dialer, service, version, address)
-                });
-                let new = Endpoint::over(address.clone(), service.protocol, secure);
+                let secure = dialer
+                    .as_ref()
+                    .and_then(|(settings, dialer)| Secure::new(settings, dialer, service, address));
+                let complaints = Complaints::of(service, version);
+                let new = Endpoint::over(address.clone(), service.protocol, secure, complaints);
                 new.trust(!waits);
                 Arc::new(new)
             })

@@ -172,7 +172,8 @@ fn schemas() -> Value {
                                  "rolled_back", "superseded"] });
     let endpoint = object(
         &["address", "healthy", "connections"],
-        json!({ "address": text, "healthy": truth, "ejected": truth, "connections": number }),
+        json!({ "address": text, "healthy": truth, "ejected": truth, "connections": number,
+                "checked": truth, "handshake_failure": maybe_text }),
     );
     let version = object(
         &["name", "stable", "endpoints", "requests", "failures"],
