@@ -62,8 +62,14 @@ pub fn end_hop(headers: &mut HeaderMap, survey: Survey) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
-            .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+            .flat_map(|line| {
+                line.as_bytes()
+                    .split(|b| *b == b',')
+                    .map(<[u8]>::trim_ascii)
+            })
+            // What most senders say; the field of that name is seen by its own.
+            .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive"))
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
             .filter(|name| !KEPT.contains(name))
             .collect();
         for name in named {
