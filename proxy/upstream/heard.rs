@@ -207,7 +207,7 @@ mod tests {
         let (server, client) = strangers();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (tell, go) = mpsc::channel();
+        let (tell, go) = mpsc::sync_channel(1);
         let refusing = std::thread::spawn(move || refuses(&listener, server, &go));
         let stream = TcpStream::connect(address).await.expect("a connection");
         let stream = TlsConnector::from(Arc::new(client))

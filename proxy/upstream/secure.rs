@@ -55,7 +55,7 @@ impl Secure {
             http1: either.then(|| dialer.offering(Offer::Http1)),
             dialer,
             fails: AtomicBool::new(false),
-            fault: Mutex::default(),
+            fault: Default::default(),
         })
     }
 
