@@ -72,8 +72,9 @@ impl Heard {
         }
     }
 
-    /// Whoever refuses closes the connection with it, and a write may find that first: the reason is still to be read. The
-    /// runtime may not have seen yet that there is something; the write fails once it has.
+    /// Whoever refuses closes the connection with it, and so does who understands nothing; a write may find that first, and
+    /// the reason is still to be read. The runtime may not have seen yet that there is something; the write fails once it
+    /// has.
     fn wrote<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -82,13 +83,12 @@ impl Heard {
         let Poll::Ready(Err(error)) = &written else {
             return written;
         };
-        if self.socket.tls().is_some() && is_end(error) {
-            let mut byte = [0];
-            let read = Pin::new(&mut self.socket).poll_read(cx, &mut ReadBuf::new(&mut byte));
-            match read {
-                Poll::Ready(Err(error)) => self.hear(&error),
-                Poll::Ready(Ok(())) => {}
-                Poll::Pending => return Poll::Pending,
+        if is_end(error) && (self.socket.tls().is_some() || !self.has_begun) {
+            // Nobody else reads it any more: the connection ends here.
+            let mut last = [0; 64];
+            let read = Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut last));
+            if read.is_pending() {
+                return Poll::Pending;
             }
         }
         written
