@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use super::connection::{self, Connection, Encrypted, Terms};
 use super::presence::{Crowd, Presence};
 use super::pulse::Door;
+use super::queue::{self, LAST_HANDSHAKES};
 use super::reading::Reading;
 use super::worker::Worker;
-use super::workers::BACKLOG;
 use crate::descriptors::{self, Use};
 use crate::exchange::Peer;
 use crate::record::{ListenerId, Reason};
@@ -116,7 +116,11 @@ impl Listener {
         if *self.close.borrow() == Closing::HandedOver {
             return;
         }
-        for (stream, address) in close_and_take_queue(socket) {
+        match queue::let_nobody_begin(&socket) {
+            Ok(()) => self.last_handshakes(&socket).await,
+            Err(error) => tracing::debug!(%error, "a caller may be lost while a socket closes"),
+        }
+        for (stream, address) in queue::close_and_take(socket) {
             match TcpStream::from_std(stream) {
                 Ok(stream) => self.admit(stream, address),
                 Err(error) => tracing::debug!(%error, "a caller is lost with its queue"),
@@ -126,6 +130,22 @@ impl Listener {
         let drain = self.worker.gate.viewer().view();
         let drain = drain.snapshot.config.runtime.drain.max;
         self.door.close(now, now + drain);
+    }
+
+    /// Lets in who has begun to come.
+    async fn last_handshakes(&self, socket: &TcpListener) {
+        let mut over = pin!(tokio::time::sleep(LAST_HANDSHAKES));
+        loop {
+            tokio::select! {
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, _)) if Use::Requests.is_denied(&stream) => return,
+                    Ok((stream, address)) => self.admit(stream, address),
+                    Err(error) if is_of_one_caller(&error) => {}
+                    Err(_) => return,
+                },
+                () = &mut over => return,
+            }
+        }
     }
 
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
@@ -227,28 +247,8 @@ fn lowered(stream: TcpStream) -> TcpStream {
         .unwrap_or(stream)
 }
 
-/// Closes a listening socket; who waits in its queue was let in by the kernel already, and is taken along. Nothing is
-/// done between the last look and the close but the close: who comes between the two is lost.
-fn close_and_take_queue(socket: TcpListener) -> Vec<(std::net::TcpStream, SocketAddr)> {
-    let Ok(socket) = socket.into_std() else {
-        return Vec::new();
-    };
-    let mut queue = Vec::new();
-    while queue.len() < BACKLOG as usize {
-        match socket.accept() {
-            Ok((stream, _)) if Use::Requests.is_denied(&stream) => break,
-            Ok(caller) => queue.push(caller),
-            Err(error) if is_of_one_caller(&error) => {}
-            Err(_) => break,
-        }
-    }
-    drop(socket);
-    queue.retain(|(stream, _)| stream.set_nonblocking(true).is_ok());
-    queue
-}
-
 /// The next caller may have better luck: nothing is wrong here (accept(2)).
-fn is_of_one_caller(error: &io::Error) -> bool {
+pub(super) fn is_of_one_caller(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
         NetworkUnreachable, TimedOut,
@@ -263,26 +263,4 @@ fn is_of_one_caller(error: &io::Error) -> bool {
             | NetworkUnreachable
             | TimedOut
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_whole_queue_is_served() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = socket.local_addr().expect("its address");
-        // 128 is what the standard library lets wait.
-        let callers: Vec<_> = (0..120)
-            .map(|_| std::net::TcpStream::connect(address).expect("a place in the queue"))
-            .collect();
-        socket.set_nonblocking(true).expect("a socket");
-        let socket = TcpListener::from_std(socket).expect("a runtime");
-        assert_eq!(close_and_take_queue(socket).len(), callers.len());
-        assert!(
-            std::net::TcpStream::connect(address).is_err(),
-            "and nobody else"
-        );
-    }
 }

@@ -8,6 +8,7 @@
 //! - [`http1`]: the requests of a connection that speaks HTTP/1.1, one after the other
 //! - [`http2`]: a connection that speaks HTTP/2; [`session`] is its streams, all in its one task
 //! - `sending`: an answer over one of its streams
+//! - `queue`: whom the kernel has let in, also where a socket closes
 //! - [`presence`]: that a connection is here: counted, and bounded
 //! - [`reading`]: how fast its caller takes answers
 //! - [`pulse`]: what a connection is doing, and since when, for whoever must end the ones that do nothing
@@ -19,6 +20,7 @@ pub mod http2;
 pub mod listener;
 pub mod presence;
 pub mod pulse;
+mod queue;
 pub mod reading;
 pub(crate) mod sending;
 pub mod session;

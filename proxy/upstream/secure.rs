@@ -2,9 +2,13 @@
 //! be reached with other settings is another endpoint.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+#[expect(
+    clippy::disallowed_types,
+    reason = "taken where a handshake fails, where one succeeds after that, and where somebody asks"
+)]
+use std::sync::{Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use tidegate_config as config;
 use tidegate_config::tls::ServiceTls;
 use tokio::net::TcpStream;
@@ -22,8 +26,13 @@ pub struct Secure {
     dialer: Dialer,
     /// For what only HTTP/1.1 can do, where the endpoint may choose.
     http1: Option<Dialer>,
-    /// Why the last handshake failed, if it did.
-    fault: ArcSwapOption<Fault>,
+    /// Whether the last handshake failed.
+    fails: AtomicBool,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "taken where a handshake fails, where one succeeds after that, and where somebody asks"
+    )]
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Secure {
@@ -45,7 +54,8 @@ impl Secure {
             name: name.unwrap_or_else(|| ServerName::from(*ip)),
             http1: either.then(|| dialer.offering(Offer::Http1)),
             dialer,
-            fault: ArcSwapOption::empty(),
+            fails: AtomicBool::new(false),
+            fault: Default::default(),
         })
     }
 
@@ -80,19 +90,23 @@ impl Secure {
     }
 
     /// The last handshake failed so, on either side; `None` where it did not.
-    pub fn fault(&self) -> Option<Arc<Fault>> {
-        self.fault.load_full()
+    pub fn fault(&self) -> Option<Fault> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.clone()
     }
 
     /// A handshake failed.
     pub(super) fn failed(&self, fault: &Fault) {
-        self.fault.store(Some(Arc::new(fault.clone())));
+        let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(fault.clone());
+        self.fails.store(true, Ordering::Relaxed);
     }
 
     fn succeeded(&self) {
-        // All workers share it: it is written only where that changes something.
-        if self.fault.load().is_some() {
-            self.fault.store(None);
+        if self.fails.load(Ordering::Relaxed) {
+            let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = None;
+            self.fails.store(false, Ordering::Relaxed);
         }
     }
 
