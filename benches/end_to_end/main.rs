@@ -184,14 +184,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         });
     }
     if let Some(attacks) = &arguments.attack {
-        return besiege(
-            arguments,
-            attacks,
-            cores,
-            folder.path(),
-            &tidegate?,
-            &mut bench,
-        );
+        return besiege(arguments, attacks, cores, folder.path(), &tidegate?);
     }
     contest(arguments, cores, folder.path(), tidegate, &mut bench)
 }
@@ -202,7 +195,6 @@ fn besiege(
     cores: Cores,
     folder: &std::path::Path,
     tidegate: &Ready,
-    bench: &mut Bench,
 ) -> Result<bool, String> {
     let attacks = if attacks.is_empty() {
         &attack::kinds::ALL
@@ -210,7 +202,7 @@ fn besiege(
         attacks
     };
     let nginx = Contender::Nginx.prepare();
-    let verdicts = attack::measure(bench, tidegate, &nginx, folder, cores, attacks)?;
+    let verdicts = attack::measure(tidegate, &nginx, folder, cores, attacks)?;
     if arguments.json {
         tell(&pretty(&json!(verdicts)))?;
     } else {

@@ -14,8 +14,9 @@ use crate::http1::relay::{Carried, CarryError, Relay, Waits};
 use crate::http1::wire::Wire;
 use crate::record::FailureKind;
 use crate::upstream::Inflow;
-use crate::upstream::body::{UploadWatch, strip_trailers};
+use crate::upstream::body::UploadWatch;
 use crate::upstream::idle::Idle;
+use crate::upstream::trailers::strip_trailers;
 
 /// An answer's body.
 #[derive(Debug)]

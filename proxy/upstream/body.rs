@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 
-use super::hearsay::is_hearsay;
 use super::idle::Idle;
 use super::pace::Pace;
+use super::trailers::strip_of_caller;
 use crate::http1::framing::BodyError;
 use crate::http1::wire::WireBody;
 use crate::http2::body::StreamBody;
@@ -80,7 +80,7 @@ pub struct Upload {
     left: u64,
     patience: Patience,
     watch: Rc<UploadWatch>,
-    /// Trailers that do not go on, beside `NEVER_TRAILERS`.
+    /// Trailers that do not go on, beside those that never do.
     stripped: Arc<[HeaderName]>,
 }
 
@@ -123,80 +123,6 @@ impl Patience {
             pace.waited(since.elapsed());
         }
         pace.moved(bytes as u64);
-    }
-}
-
-/// Fields that mean something before the body, and nothing good after it (RFC 9110 §6.5.1): they frame, route, identify,
-/// ask under a condition, or say how the content is to be read. `grpc-*` and checksums are none of these.
-const NEVER_TRAILERS: [&str; 52] = [
-    "accept",
-    "age",
-    "allow",
-    "authentication-info",
-    "authorization",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-location",
-    "content-range",
-    "content-type",
-    "cookie",
-    "date",
-    "expect",
-    "expires",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "keep-alive",
-    "location",
-    "max-forwards",
-    "origin",
-    "pragma",
-    "priority",
-    "proxy",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "range",
-    "referer",
-    "retry-after",
-    "set-cookie",
-    "strict-transport-security",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "vary",
-    "via",
-    "warning",
-    "www-authenticate",
-    "x-real-ip",
-    "x-request-id",
-];
-
-/// Removes what no trailer may say.
-pub fn strip_trailers(trailers: &mut HeaderMap) {
-    remove_each(trailers, |name| NEVER_TRAILERS.binary_search(&name).is_ok());
-}
-
-/// Removes the fields whose names are so.
-fn remove_each(fields: &mut HeaderMap, is_doomed: impl Fn(&str) -> bool) {
-    let doomed: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| is_doomed(name.as_str()))
-        .cloned()
-        .collect();
-    for name in doomed {
-        fields.remove(name);
     }
 }
 
@@ -300,17 +226,6 @@ impl Outbound {
 }
 
 impl Upload {
-    /// What may not stand in a head may not stand behind a body, under no name that some read as another.
-    fn strip(&self, trailers: &mut HeaderMap) {
-        strip_trailers(trailers);
-        remove_each(trailers, |name| {
-            name.contains('_')
-                || name.starts_with("x-tidegate-")
-                || is_hearsay(name)
-                || self.stripped.iter().any(|s| s.as_str() == name)
-        });
-    }
-
     fn end(&self, state: UploadState) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.watch.state.set(state);
         Poll::Ready(Some(Err(UploadError(state))))
@@ -353,7 +268,7 @@ impl Body for Outbound {
             Some(Err(BrokeOff(state))) => upload.end(state),
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    upload.strip(trailers);
+                    strip_of_caller(trailers, &upload.stripped);
                 }
                 if let Some(data) = frame.data_ref() {
                     let len = data.len() as u64;

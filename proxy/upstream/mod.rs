@@ -11,6 +11,7 @@
 //! - [`h2c`]: what an error over HTTP/2 says
 //! - [`idle`]: a bound on silence
 //! - [`pace`]: a bound on slowness
+//! - [`trailers`]: what may not be said behind a body
 //! - [`hearsay`]: what strangers may not tell a version
 //! - [`probe`]: asks endpoints on a schedule whether they are well
 //! - [`complaints`]: what the log says of an endpoint that cannot be spoken with
@@ -34,6 +35,7 @@ pub mod pool;
 pub mod probe;
 pub mod scarcity;
 pub mod secure;
+pub mod trailers;
 pub mod version;
 
 pub use balance::Balancer;

@@ -14,7 +14,7 @@ mod verdict;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use crate::load::{Bench, INTERRUPTED};
+use crate::load::INTERRUPTED;
 use crate::measure::{Cores, pin};
 use crate::peers::Ready;
 
@@ -50,7 +50,6 @@ fn stated_bytes(state: &str) -> Result<u64, String> {
 
 /// Runs these attacks against Tidegate and against nginx, in turn.
 pub(crate) fn measure(
-    bench: &mut Bench,
     tidegate: &Ready,
     nginx: &Result<Ready, String>,
     folder: &Path,
@@ -75,10 +74,10 @@ pub(crate) fn measure(
     pin(cores.load)?;
     let mut verdicts = Vec::new();
     for attack in attacks {
-        let mut stand = |ready: &Ready| {
+        let stand = |ready: &Ready| {
             eprintln!("{}: {} …", attack.name, ready.contender.name());
-            let mut siege = Siege::lay(bench, ready, folder, cores)?;
-            siege.stand(bench, attack, quota.as_ref())
+            let mut siege = Siege::lay(ready, folder, cores)?;
+            siege.stand(attack, quota.as_ref())
         };
         let ours = stand(tidegate);
         let theirs = match (nginx, &ours) {

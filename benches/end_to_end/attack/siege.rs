@@ -1,4 +1,4 @@
-//! One attack against one contender: before, during, after.
+//! One attack against one contender: beside one that is left in peace, and after it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::attacker::Done;
@@ -22,29 +23,31 @@ use crate::workload::HONEST;
 
 /// Pools fill, caches warm.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Each connection busy, before the attack.
-const BEFORE: Duration = Duration::from_secs(2);
 /// The attack unfolds.
 const ONSET: Duration = Duration::from_secs(3);
-/// Each connection busy, under attack.
-const BUSY: Duration = Duration::from_secs(4);
+/// Turns of the one that is attacked and of the one beside it.
+const TURNS: u32 = 16;
+/// A turn: short beside the time in which a machine becomes faster or slower.
+const TURN: Duration = Duration::from_millis(300);
+/// Of each turn, before it counts: what the other one has left behind is worked off, the attack is in full swing.
+const SETTLE: Duration = Duration::from_millis(100);
 /// By the clock, under attack.
-const CLOCK: Duration = Duration::from_secs(3);
-/// Of what was served before: what is asked by the clock.
+const CLOCK: Duration = Duration::from_secs(4);
+/// Of what is served without an attack: what is asked by the clock.
 const HALF: f64 = 0.5;
-/// Between two looks at whether the throughput is back.
+/// Each of the two, at a look at whether the throughput is back.
 const LOOK: Duration = Duration::from_millis(250);
 /// After so long it is not waited for any more.
 const GIVE_UP: Duration = Duration::from_secs(8);
-/// Of what was served before: it is back.
+/// Of what is served without an attack: it is back.
 const BACK: f64 = 0.9;
 
 /// What came of one attack on one contender.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) contender: &'static str,
-    /// Answers a second, each connection busy.
-    pub(crate) before: f64,
+    /// Answers a second, each connection busy: without an attack and with it, in turns.
+    pub(crate) beside: f64,
     pub(crate) during: f64,
     /// Share of what was asked by the clock that was answered under attack.
     pub(crate) answered: f64,
@@ -66,73 +69,94 @@ pub(crate) struct Outcome {
     pub(crate) refusals: BTreeMap<String, u64>,
 }
 
-/// A contender with its honest callers.
-pub(super) struct Siege {
+/// A contender with its honest callers and its origins.
+struct Camp {
     running: Running,
+    bench: Bench,
     honest: Honest,
 }
 
-impl Siege {
+impl Camp {
     /// Starts a contender and lets its callers connect.
-    pub(super) fn lay(
-        bench: &mut Bench,
-        ready: &Ready,
-        folder: &Path,
-        cores: Cores,
-    ) -> Result<Self, String> {
-        let origins = bench
-            .origins
-            .addresses()
-            .map_err(|error| error.to_string())?;
+    fn pitch(ready: &Ready, folder: &Path, cores: Cores) -> Result<Self, String> {
+        let mut bench = Bench::new().map_err(|error| error.to_string())?;
+        let origins = bench.origins.addresses();
+        let origins = origins.map_err(|error| error.to_string())?;
         let running = ready.start_besieged(folder, origins, cores)?;
         let mut honest = bench.gather(&HONEST, running.address, running.h2c_address)?;
         bench.ask(&mut honest, None, WARM_UP)?;
-        Ok(Self { running, honest })
+        Ok(Self {
+            running,
+            bench,
+            honest,
+        })
     }
 
-    /// Lets it be attacked.
+    /// Its callers ask for so long: so many requests a second by the clock, or each as soon as it is answered.
+    fn ask(&mut self, rate: Option<f64>, time: Duration) -> Result<Met, String> {
+        self.bench.ask(&mut self.honest, rate, time)
+    }
+
+    /// A turn, each caller as soon as it is answered.
+    fn turn(&mut self) -> Result<Met, String> {
+        self.ask(None, SETTLE)?;
+        self.ask(None, TURN)
+    }
+}
+
+/// A contender that is attacked, and the same again that is not: the two are asked in turns, while the attacker rests in
+/// every other one. A machine that becomes faster or slower by a quarter from one second to the next does so for both.
+pub(super) struct Siege {
+    attacked: Camp,
+    beside: Camp,
+}
+
+impl Siege {
+    /// Starts both.
+    pub(super) fn lay(ready: &Ready, folder: &Path, cores: Cores) -> Result<Self, String> {
+        Ok(Self {
+            attacked: Camp::pitch(ready, folder, cores)?,
+            beside: Camp::pitch(ready, &folder.join("beside"), cores)?,
+        })
+    }
+
+    /// Lets the one be attacked.
     pub(super) fn stand(
         &mut self,
-        bench: &mut Bench,
         attack: &Attack,
         quota: Option<&Quota>,
     ) -> Result<Outcome, String> {
-        let (running, honest) = (&self.running, &mut self.honest);
-        let family = family(running.process());
-        let before = bench.ask(honest, None, BEFORE)?;
-        let refused = refusals(running);
+        let family = family(self.attacked.running.process());
+        let refused = refusals(&self.attacked.running);
         let memory_before = reset_peak(&family)?;
-        let to = match attack.speaks {
-            Speaks::Http1 => running.address,
-            Speaks::Http2 => running.h2c_address,
-            Speaks::Tls => running.tls_address,
+        let running = &self.attacked.running;
+        // Newcomers knock where the attack is.
+        let (to, knocks, tls) = match attack.speaks {
+            Speaks::Http1 => (running.address, running.address, None),
+            Speaks::Http2 => (running.h2c_address, running.address, None),
+            Speaks::Tls => (running.tls_address, running.tls_address, Some(tls::http1())),
         };
         let attacker = Attacker::start(attack, to, quota)?;
-        // Newcomers knock where the attack is.
-        let (door, tls) = match attack.speaks {
-            Speaks::Tls => (running.tls_address, Some(tls::http1())),
-            Speaks::Http1 | Speaks::Http2 => (running.address, None),
-        };
-        let onset = bench.ask(honest, None, ONSET)?;
-        let newcomers = Newcomers::send(door, tls);
-        let busy = bench.ask(honest, None, BUSY)?;
-        let rate = before.rate() * HALF;
+        let onset = self.attacked.ask(None, ONSET)?;
+        let turns = self.take_turns(&attacker)?;
+        let rate = turns.beside * HALF;
+        let newcomers = Newcomers::send(knocks, tls);
         let cpu = cpu_nanos(&family);
-        let clock = bench.ask(honest, Some(rate), CLOCK)?;
+        let clock = self.attacked.ask(Some(rate), CLOCK)?;
         let cpu = cpu_nanos(&family) - cpu;
         let newcomers = newcomers.end();
         let done = attacker.stop()?;
-        let recovered_s = recover(bench, honest, before.rate())?;
+        let recovered_s = self.recover()?;
         let asked = rate * clock.lasted.as_secs_f64();
         let turned_away = told(&clock.failures) as f64 / asked;
         let mut failures = onset.failures;
-        for (kind, count) in busy.failures.iter().chain(&clock.failures) {
+        for (kind, count) in turns.failures.iter().chain(&clock.failures) {
             *failures.entry(kind.clone()).or_default() += count;
         }
         Ok(Outcome {
-            contender: running.contender.name(),
-            before: before.rate(),
-            during: busy.rate(),
+            contender: self.attacked.running.contender.name(),
+            beside: turns.beside,
+            during: turns.during,
             answered: (clock.answers as f64 / asked).min(1.0),
             turned_away,
             p99_ms: p99_ms(&clock),
@@ -143,21 +167,49 @@ impl Siege {
             core: cpu as f64 / 1e9 / clock.lasted.as_secs_f64(),
             recovered_s,
             attack: done,
-            refusals: since(refusals(running), &refused),
+            refusals: since(refusals(&self.attacked.running), &refused),
         })
+    }
+
+    fn take_turns(&mut self, attacker: &Attacker) -> Result<Turns, String> {
+        let (mut beside, mut during) = (0.0, 0.0);
+        let mut failures = BTreeMap::new();
+        for _ in 0..TURNS {
+            attacker.rest(true)?;
+            beside += self.beside.turn()?.rate();
+            attacker.rest(false)?;
+            let met = self.attacked.turn()?;
+            during += met.rate();
+            for (kind, count) in met.failures {
+                *failures.entry(kind).or_default() += count;
+            }
+        }
+        Ok(Turns {
+            beside: beside / f64::from(TURNS),
+            during: during / f64::from(TURNS),
+            failures,
+        })
+    }
+
+    /// Seconds until honest callers have what those beside have; `None`: they had not.
+    fn recover(&mut self) -> Result<Option<f64>, String> {
+        let from = Instant::now();
+        while from.elapsed() < GIVE_UP {
+            let began = from.elapsed();
+            let rate = self.attacked.ask(None, LOOK)?.rate();
+            if rate >= self.beside.ask(None, LOOK)?.rate() * BACK {
+                return Ok(Some(began.as_secs_f64()));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Seconds until honest callers have what they had.
-fn recover(bench: &mut Bench, honest: &mut Honest, before: f64) -> Result<Option<f64>, String> {
-    let from = Instant::now();
-    while from.elapsed() < GIVE_UP {
-        let began = from.elapsed();
-        if bench.ask(honest, None, LOOK)?.rate() >= before * BACK {
-            return Ok(Some(began.as_secs_f64()));
-        }
-    }
-    Ok(None)
+/// What the turns came to.
+struct Turns {
+    beside: f64,
+    during: f64,
+    failures: BTreeMap<String, u64>,
 }
 
 /// Requests that were answered with a refusal.
@@ -276,6 +328,13 @@ impl Attacker {
             .map(|go| go.write_all(b"go\n"));
         go.expect("its standard input is a pipe").map_err(trouble)?;
         Ok(attacker)
+    }
+
+    /// Stops it for a while, or lets it go on.
+    fn rest(&self, rests: bool) -> Result<(), String> {
+        let signal = if rests { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.child), signal)
+            .map_err(|error| format!("stopping the attacker for a while: {error}"))
     }
 
     fn stop(mut self) -> Result<Done, String> {

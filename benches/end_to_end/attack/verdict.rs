@@ -100,7 +100,7 @@ impl Outcome {
     }
 
     fn kept(&self) -> f64 {
-        self.during / self.before.max(1.0)
+        self.during / self.beside.max(1.0)
     }
 
     fn welcomed(&self) -> f64 {
@@ -134,10 +134,10 @@ impl fmt::Display for Outcome {
             .map_or("never".to_owned(), |s| format!("{s:.2} s"));
         writeln!(
             f,
-            "  {:9} busy {:.0} → {:.0}/s ({:.0} %); by the clock {:.1} % answered, p99 {:.1} ms, core {:.2}; newcomers {}/{}, slowest {:.0} ms; memory {} → {} MiB; back after {recovered}",
+            "  {:9} busy {:.0}/s, unattacked {:.0} ({:.0} %); by the clock {:.1} % answered, p99 {:.1} ms, core {:.2}; newcomers {}/{}, slowest {:.0} ms; memory {} → {} MiB; back after {recovered}",
             self.contender,
-            self.before,
             self.during,
+            self.beside,
             self.kept() * 100.0,
             self.answered * 100.0,
             self.p99_ms,
