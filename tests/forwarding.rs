@@ -781,6 +781,25 @@ fn a_client_that_goes_away_cancels_its_request_and_counts_against_nobody() {
 }
 
 #[test]
+fn a_client_that_goes_away_in_a_body_that_is_gathered_is_not_refused() {
+    let (v1, site) = one();
+    let retry = "retry: { failures: [reset], attempts: 2, budget: 100% }";
+    let proxy = Proxy::start(&site.route(retry, "[]"));
+    let mut gone = proxy.connect();
+    gone.send("PUT / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n");
+    let word = gone.reader.take_until(b"\r\n\r\n").unwrap();
+    assert!(word.starts_with(b"HTTP/1.1 100 "), "its body is waited for");
+    gone.reset();
+    proxy.counts(
+        "tidegate_requests_total",
+        &[("version", "v1"), ("code", "499")],
+        1.0,
+    );
+    assert_eq!(proxy.metrics().sum("tidegate_refusals_total", &[]), 0.0);
+    assert_eq!(v1.requests(), 0);
+}
+
+#[test]
 fn cookies_that_came_in_pieces_over_http_2_are_one_line_for_http_1() {
     let ways = Ways::open();
     let mut client = H2Client::open(ways.proxy.address("in"));

@@ -30,7 +30,7 @@ use crate::route::{Caller, Choice, Decision};
 use crate::snapshot::{Listener, View, Viewer};
 use crate::upstream::body::{UploadState, UploadWatch};
 use crate::upstream::pace::Pace;
-use crate::upstream::{Inbound, Outbound};
+use crate::upstream::{Crowd, Inbound, Outbound};
 
 /// One worker's gate.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub struct Gate {
     log: Log,
     budgets: Budgets,
     mirrors: Mirrors,
+    uploads: Crowd,
     leave: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -60,6 +61,7 @@ impl Gate {
             log,
             budgets: Budgets::default(),
             mirrors: Mirrors::default(),
+            uploads: Crowd::default(),
             leave,
         }
     }
@@ -207,6 +209,7 @@ impl Gate {
         let hurried = !(form.http2 && is_grpc(&head.headers));
         let body = match self.outbound(body, whole, hurried, passage, &watch).await {
             Ok(body) => body,
+            Err(_) if watch.state() == UploadState::Gone => return Ok(to_nobody(account)),
             Err(reason) => return Err(reason),
         };
         let upgrade = admitted.upgrade.clone().filter(|_| !form.http2);
@@ -281,8 +284,7 @@ impl Gate {
         let answered = match asked {
             Ok(answered) => answered,
             Err(Miss::Failed(_)) if watch.state() == UploadState::Gone => {
-                drop(std::mem::take(account)); // which says so
-                return Ok(refusal::answer(Reason::Malformed)); // to nobody
+                return Ok(to_nobody(account));
             }
             Err(miss @ Miss::Failed(_)) => return Err(whose_fault(miss.reason(), &watch)),
             Err(miss) => return Err(miss.reason()),
@@ -372,7 +374,9 @@ impl Gate {
         let idle = passage.listener.timeouts.body_idle;
         let rate = passage.listener.limits.min_rate.filter(|_| hurried);
         let pace = rate.map(|rate| Pace::new(rate, 0, idle));
-        let stream = Outbound::stream(body, limit, (idle, pace), watch.clone(), stripped);
+        let place = self.uploads.join();
+        let mut stream =
+            Outbound::stream(body, limit, (idle, pace), watch.clone(), stripped, place);
         if again && is_small {
             use http_body_util::BodyExt as _;
             let whole = stream
@@ -381,8 +385,20 @@ impl Gate {
                 .map_err(|_| whose_fault(Reason::Reset, watch))?;
             return Ok(Outbound::Whole(whole.to_bytes()));
         }
+        // In a crowd, who must not be slow shows that before a version is asked. Who announced no length may be in a
+        // conversation, and wait for the version's part.
+        if rate.is_some() && known.is_some() && self.uploads.is_large() {
+            let begun = stream.read_ahead().await;
+            begun.map_err(|_| whose_fault(Reason::Reset, watch))?;
+        }
         Ok(stream)
     }
+}
+
+/// The caller is gone, which its account says as it is dropped; what is answered reaches nobody.
+fn to_nobody(account: &mut Account) -> Response<Answer> {
+    drop(std::mem::take(account));
+    refusal::answer(Reason::Malformed)
 }
 
 /// Whether a request is for a host that its connection was not opened for, where that decided whom the caller had to

@@ -1,22 +1,27 @@
 //! What is sent to a version: nothing, a whole buffer, or the caller's body as it comes, held to the listener's limits.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 
+use super::crowd::Place;
 use super::idle::Idle;
 use super::pace::Pace;
 use super::trailers::strip_of_caller;
 use crate::http1::framing::BodyError;
 use crate::http1::wire::WireBody;
 use crate::http2::body::StreamBody;
+
+/// So much of a body, or all of it, is read before a version is asked, where that is wanted.
+const AHEAD: usize = 4 * 1024;
 
 /// A request's body as its caller sends it.
 #[derive(Debug)]
@@ -77,11 +82,14 @@ pub enum Outbound {
 #[derive(Debug)]
 pub struct Upload {
     inner: Inbound,
+    /// Read before anybody asked for it.
+    ahead: Bytes,
     left: u64,
     patience: Patience,
     watch: Rc<UploadWatch>,
     /// Trailers that do not go on, beside those that never do.
     stripped: Arc<[HeaderName]>,
+    _place: Place,
 }
 
 /// How long the caller may keep us waiting for its body.
@@ -206,29 +214,128 @@ impl Outbound {
         }
     }
 
-    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`, or too little for `pace`.
+    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`, or too little for `pace`. It has
+    /// `place` for as long as it is under way.
     pub fn stream(
         inner: Inbound,
         limit: Option<u64>,
         (idle, pace): (Duration, Option<Pace>),
         watch: Rc<UploadWatch>,
         stripped: Arc<[HeaderName]>,
+        place: Place,
     ) -> Self {
         let left = limit.unwrap_or(u64::MAX);
         Self::Stream(Box::new(Upload {
             inner,
+            ahead: Bytes::new(),
             left,
             patience: Patience::new(idle, pace),
             watch,
             stripped,
+            _place: place,
         }))
+    }
+
+    /// Waits for the first [`AHEAD`] bytes of a caller's body, or for as many as there will be, and holds them until they
+    /// are asked for: up to then a slow caller costs no version anything.
+    ///
+    /// # Errors
+    /// As [`Body::poll_frame`].
+    pub async fn read_ahead(&mut self) -> Result<(), UploadError> {
+        match self {
+            Self::Stream(upload) => poll_fn(|cx| upload.poll_ahead(cx)).await,
+            Self::Empty | Self::Whole(_) => Ok(()),
+        }
     }
 }
 
 impl Upload {
-    fn end(&self, state: UploadState) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if self.ahead.is_empty() {
+            return self.poll_inner(cx);
+        }
+        let ahead = std::mem::take(&mut self.ahead);
+        Poll::Ready(Some(Ok(Frame::data(ahead))))
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        while self.ahead.len() < AHEAD && self.inner.size_hint().exact() != Some(0) {
+            let Some(frame) = ready!(self.poll_inner(cx)).transpose()? else {
+                break;
+            };
+            // Trailers come behind all that was announced.
+            let Ok(data) = frame.into_data() else {
+                return Poll::Ready(Err(self.ended(UploadState::Broken)));
+            };
+            if self.ahead.is_empty() {
+                self.ahead = data;
+            } else {
+                let mut ahead = BytesMut::from(std::mem::take(&mut self.ahead));
+                ahead.extend_from_slice(&data);
+                self.ahead = ahead.freeze();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_inner(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Poll::Ready(frame) = self.inner.poll(cx) else {
+            self.watch.waiting.set(true);
+            if self.watch.answered.get() {
+                return Poll::Pending;
+            }
+            ready!(self.patience.poll_over(cx));
+            return Poll::Ready(Some(Err(self.ended(UploadState::Stalled))));
+        };
+        let data = match &frame {
+            Some(Ok(frame)) => frame.data_ref(),
+            _ => None,
+        };
+        self.patience.came(data.map_or(0, Bytes::len));
+        self.watch.waiting.set(false);
+        Poll::Ready(match frame {
+            None => {
+                self.watch.state.set(UploadState::Complete);
+                None
+            }
+            Some(Err(BrokeOff(state))) => Some(Err(self.ended(state))),
+            Some(Ok(frame)) => Some(self.admit(frame)),
+        })
+    }
+
+    /// Holds a piece to what is allowed.
+    fn admit(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            strip_of_caller(trailers, &self.stripped);
+        }
+        if let Some(data) = frame.data_ref() {
+            let len = data.len() as u64;
+            let Some(left) = self.left.checked_sub(len) else {
+                return Err(self.ended(UploadState::TooLarge));
+            };
+            self.left = left;
+            self.watch.bytes.set(self.watch.bytes.get() + len);
+            self.watch.moved.set(Some(Instant::now()));
+        }
+        if self.inner.is_end_stream() {
+            self.watch.state.set(UploadState::Complete);
+        }
+        Ok(frame)
+    }
+
+    fn ended(&self, state: UploadState) -> UploadError {
         self.watch.state.set(state);
-        Poll::Ready(Some(Err(UploadError(state))))
+        UploadError(state)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (self.inner.size_hint().exact(), self.ahead.len() as u64) {
+            (Some(behind), ahead) => SizeHint::with_exact(ahead + behind),
+            (None, _) => SizeHint::default(),
+        }
     }
 }
 
@@ -240,50 +347,11 @@ impl Body for Outbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let upload = match &mut *self {
-            Self::Empty => return Poll::Ready(None),
-            Self::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
-            Self::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(upload) => upload,
-        };
-        let Poll::Ready(frame) = upload.inner.poll(cx) else {
-            upload.watch.waiting.set(true);
-            if upload.watch.answered.get() {
-                return Poll::Pending;
-            }
-            ready!(upload.patience.poll_over(cx));
-            return upload.end(UploadState::Stalled);
-        };
-        let data = match &frame {
-            Some(Ok(frame)) => frame.data_ref(),
-            _ => None,
-        };
-        upload.patience.came(data.map_or(0, Bytes::len));
-        upload.watch.waiting.set(false);
-        match frame {
-            None => {
-                upload.watch.state.set(UploadState::Complete);
-                Poll::Ready(None)
-            }
-            Some(Err(BrokeOff(state))) => upload.end(state),
-            Some(Ok(mut frame)) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    strip_of_caller(trailers, &upload.stripped);
-                }
-                if let Some(data) = frame.data_ref() {
-                    let len = data.len() as u64;
-                    let Some(left) = upload.left.checked_sub(len) else {
-                        return upload.end(UploadState::TooLarge);
-                    };
-                    upload.left = left;
-                    upload.watch.bytes.set(upload.watch.bytes.get() + len);
-                    upload.watch.moved.set(Some(Instant::now()));
-                }
-                if upload.inner.is_end_stream() {
-                    upload.watch.state.set(UploadState::Complete);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(upload) => upload.poll(cx),
         }
     }
 
@@ -291,7 +359,7 @@ impl Body for Outbound {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Stream(upload) => upload.inner.is_end_stream(),
+            Self::Stream(upload) => upload.ahead.is_empty() && upload.inner.is_end_stream(),
         }
     }
 
@@ -299,7 +367,7 @@ impl Body for Outbound {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(upload) => upload.inner.size_hint(),
+            Self::Stream(upload) => upload.size_hint(),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`h2c`]: what an error over HTTP/2 says
 //! - [`idle`]: a bound on silence
 //! - [`pace`]: a bound on slowness
+//! - [`crowd`]: how many bodies are under way
 //! - [`trailers`]: what may not be said behind a body
 //! - [`hearsay`]: what strangers may not tell a version
 //! - [`probe`]: asks endpoints on a schedule whether they are well
@@ -23,6 +24,7 @@ pub mod balance;
 pub mod body;
 pub mod complaints;
 pub mod connect;
+pub mod crowd;
 pub mod endpoint;
 pub mod forward;
 pub mod h2c;
@@ -40,6 +42,7 @@ pub mod version;
 
 pub use balance::Balancer;
 pub use body::{Inbound, Outbound};
+pub use crowd::Crowd;
 pub use endpoint::Endpoint;
 pub use forward::{Inflow, forward};
 pub use pool::{Lease, Pool, Pools};

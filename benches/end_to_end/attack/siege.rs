@@ -26,9 +26,12 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// The attack unfolds.
 const ONSET: Duration = Duration::from_secs(3);
 /// Turns of the one that is attacked and of the one beside it.
-const TURNS: u32 = 16;
-/// A turn: short beside the time in which a machine becomes faster or slower.
-const TURN: Duration = Duration::from_millis(300);
+const TURNS: u32 = 12;
+/// A turn of the one beside: short beside the time in which a machine becomes faster or slower, and in which the attacker,
+/// who rests meanwhile, would send much that it has to make up for.
+const REST: Duration = Duration::from_millis(300);
+/// A turn under attack.
+const FIGHT: Duration = Duration::from_millis(1000);
 /// Of each turn, before it counts: what the other one has left behind is worked off, the attack is in full swing.
 const SETTLE: Duration = Duration::from_millis(100);
 /// By the clock, under attack.
@@ -98,9 +101,9 @@ impl Camp {
     }
 
     /// A turn, each caller as soon as it is answered.
-    fn turn(&mut self) -> Result<Met, String> {
+    fn turn(&mut self, time: Duration) -> Result<Met, String> {
         self.ask(None, SETTLE)?;
-        self.ask(None, TURN)
+        self.ask(None, time)
     }
 }
 
@@ -176,9 +179,9 @@ impl Siege {
         let mut failures = BTreeMap::new();
         for _ in 0..TURNS {
             attacker.rest(true)?;
-            beside += self.beside.turn()?.rate();
+            beside += self.beside.turn(REST)?.rate();
             attacker.rest(false)?;
-            let met = self.attacked.turn()?;
+            let met = self.attacked.turn(FIGHT)?;
             during += met.rate();
             for (kind, count) in met.failures {
                 *failures.entry(kind).or_default() += count;

@@ -92,6 +92,13 @@ pub(super) async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&seen).into_owned()
 }
 
+/// Waits for something that comes about by itself.
+pub(super) async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Writes, and does not mind a reader who is gone.
 pub(super) async fn say(stream: &mut TcpStream, text: &str) {
     let _ = stream.write_all(text.as_bytes()).await;
@@ -195,9 +202,7 @@ impl Bed {
 
     /// Waits until all that is under way has been counted, up to `count` requests.
     pub(super) async fn counted(&self, count: u64) {
-        while self.ledger.totals(self.version).requests() < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(|| self.ledger.totals(self.version).requests() >= count).await;
     }
 }
 

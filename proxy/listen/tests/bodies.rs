@@ -1,9 +1,12 @@
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::bed::{Bed, OK, read_until, rest, run, say, version};
+use super::bed::{Bed, OK, read_until, rest, run, say, until, version};
 use crate::record::FailureKind;
+use crate::upstream::crowd::MANY;
 
 const POST: &str = "POST /app HTTP/1.1\r\nHost: a\r\n";
 
@@ -65,6 +68,52 @@ fn a_caller_that_stops_in_its_body_is_to_blame_for_it() {
         assert!(seen.starts_with("HTTP/1.1 408 "), "{seen}");
         bed.counted(1).await;
         assert_eq!(bed.failures(FailureKind::Timeout), 0);
+    });
+}
+
+#[test]
+fn in_a_crowd_a_body_takes_no_connection_of_a_version_before_it_comes() {
+    run(async {
+        let taken = Rc::new(Cell::new(0));
+        let count = taken.clone();
+        let endpoint = version(move |number, mut stream| {
+            count.set(number + 1);
+            async move {
+                read_until(&mut stream, "the end").await;
+                say(&mut stream, OK).await;
+                rest(&mut stream).await;
+            }
+        })
+        .await;
+        let bed = Bed::before(endpoint, "", "", "").await;
+        let post = async |framing: &str| {
+            let mut caller = bed.caller().await;
+            say(&mut caller, &format!("{POST}{framing}\r\n\r\n")).await;
+            caller
+        };
+        let mut crowd = Vec::new();
+        for number in 0..MANY {
+            crowd.push(post("Content-Length: 9000").await);
+            until(|| taken.get() == number + 1).await;
+        }
+        let mut long = post("Content-Length: 9000").await;
+        let mut short = post("Content-Length: 12").await;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            say(&mut long, ".").await;
+            say(&mut short, ".").await;
+        }
+        let mut talks = post("Transfer-Encoding: chunked").await;
+        until(|| taken.get() > MANY).await;
+        assert_eq!(taken.get(), MANY + 1, "the one that announced no length");
+        say(&mut talks, "7\r\nthe end\r\n0\r\n\r\n").await;
+        say(&mut short, "the end").await;
+        say(&mut long, &format!("{}the end", "x".repeat(9000 - 5 - 7))).await;
+        for caller in [&mut talks, &mut short, &mut long] {
+            let seen = read_until(caller, "ok").await;
+            assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
+        }
+        drop(crowd);
     });
 }
 

@@ -9,7 +9,7 @@ use h2::client::SendRequest;
 use http::Request;
 use tokio::task::JoinHandle;
 
-use super::bed::{Bed, read_until, run, say, version};
+use super::bed::{Bed, read_until, run, say, until, version};
 
 /// More than a connection holds on its way.
 const LARGE: usize = 2_000_000;
@@ -61,12 +61,6 @@ async fn ask(requests: &mut SendRequest<Bytes>) -> RecvStream {
     answer.await.expect("an answer").into_body()
 }
 
-async fn until(open: &Cell<usize>, count: usize) {
-    while open.get() != count {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[test]
 fn a_caller_that_makes_no_room_for_answers_holds_no_version_and_no_connection() {
     run(async {
@@ -77,8 +71,8 @@ fn a_caller_that_makes_no_room_for_answers_holds_no_version_and_no_connection() 
         for _ in 0..10 {
             unread.push(ask(&mut requests).await);
         }
-        until(&open, 10).await;
-        until(&open, 0).await;
+        until(|| open.get() == 10).await;
+        until(|| open.get() == 0).await;
         ended.await.expect("it ends");
         bed.counted(10).await;
     });
@@ -92,7 +86,7 @@ fn an_answer_that_nobody_reads_breaks_off_and_the_others_go_on() {
         let (mut requests, _ended) = caller(&bed, 64 * 1024).await;
         let mut unread = ask(&mut requests).await;
         let mut read = ask(&mut requests).await;
-        until(&open, 2).await;
+        until(|| open.get() == 2).await;
         let mut got = 0;
         while let Some(data) = read.data().await {
             let length = data.expect("it goes on").len();
@@ -101,7 +95,7 @@ fn an_answer_that_nobody_reads_breaks_off_and_the_others_go_on() {
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
         assert_eq!(got, LARGE);
-        until(&open, 1).await;
+        until(|| open.get() == 1).await;
         let ends = loop {
             match unread.data().await {
                 Some(Ok(data)) => drop(unread.flow_control().release_capacity(data.len())),
