@@ -4,8 +4,10 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// Before its rate counts, a caller may take so long: to begin, and over all that it is slower later.
-pub const GRACE: Duration = Duration::from_secs(5);
+/// Before its rate counts, a caller may take so long: to begin, and over all that it is slower later. As long as a head may
+/// take by default: a telephone between two cells is silent for some seconds, and an attacker that is cut off comes again,
+/// which costs more than to let it wait.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// What is left of the patience with one caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,12 +85,12 @@ mod tests {
 
     #[test]
     fn who_is_slower_than_the_bound_loses_it_and_who_is_not_never_does() {
-        assert_eq!(lost_after(pace(0), 0), Some(5));
-        assert_eq!(lost_after(pace(0), 1), Some(6));
-        assert_eq!(lost_after(pace(0), 120), Some(10));
+        assert_eq!(lost_after(pace(0), 0), Some(10));
+        assert_eq!(lost_after(pace(0), 1), Some(11));
+        assert_eq!(lost_after(pace(0), 120), Some(20));
         assert_eq!(lost_after(pace(0), 240), None);
         assert_eq!(lost_after(pace(0), 100_000), None);
-        assert_eq!(lost_after(pace(2400), 0), Some(15));
+        assert_eq!(lost_after(pace(2400), 0), Some(20));
     }
 
     #[test]
