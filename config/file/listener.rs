@@ -100,7 +100,7 @@ pub(crate) struct Limits {
     /// Concurrent streams of one HTTP/2 connection. Default 100.
     pub(crate) h2_streams: Option<u64>,
     /// How much a second a caller must send of a body that is waited for (else 408), and take of an answer that waits for
-    /// it (else it is cut off), on average, after 5 s of grace. A size a second, or `none`. Default `240B` on `edge`,
+    /// it (else it is cut off), on average, after 10 s of grace. A size a second, or `none`. Default `240B` on `edge`,
     /// `none` on `sidecar`. Tunnels and gRPC toward a version that speaks HTTP/2 need not send.
     pub(crate) min_rate: Option<SizeOrNone>,
 }

@@ -100,17 +100,16 @@ impl Entry {
         self.choice = Some(*choice);
     }
 
+    /// Its body is taken.
+    pub fn takes(&mut self, upload: &Rc<UploadWatch>) {
+        self.upload = Some(upload.clone());
+    }
+
     /// It goes out, with these headers.
-    pub fn goes_out(
-        &mut self,
-        headers: &HeaderMap,
-        request_id: Option<&HeaderValue>,
-        upload: &Rc<UploadWatch>,
-    ) {
+    pub fn goes_out(&mut self, headers: &HeaderMap, request_id: Option<&HeaderValue>) {
         self.sent = Some(Instant::now());
         self.request_id = request_id.cloned();
         self.traceparent = headers.get(TRACEPARENT).cloned();
-        self.upload = Some(upload.clone());
     }
 
     /// One try.

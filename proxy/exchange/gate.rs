@@ -201,6 +201,9 @@ impl Gate {
         let claim = fallback::maybe(head, &body, choice, passage, rules)
             .filter(|_| admitted.upgrade.is_none());
         let watch = Rc::new(UploadWatch::default());
+        if let Some(entry) = account.entry() {
+            entry.takes(&watch);
+        }
         let whole = claim.is_some() || (rules.retry.is_some() && is_idempotent(&head.method));
         let service = &snapshot.config.services[choice.service];
         let form = Form::of(service, admitted.upgrade.is_some());
@@ -243,7 +246,7 @@ impl Gate {
             .then(|| head.headers.get(X_REQUEST_ID).cloned());
         let request_id = request_id.flatten();
         if let Some(entry) = account.entry() {
-            entry.goes_out(&head.headers, request_id.as_ref(), &watch);
+            entry.goes_out(&head.headers, request_id.as_ref());
         }
         for_protocol(head, form);
         if rules.retry.is_some() {
@@ -374,9 +377,10 @@ impl Gate {
         let idle = passage.listener.timeouts.body_idle;
         let rate = passage.listener.limits.min_rate.filter(|_| hurried);
         let pace = rate.map(|rate| Pace::new(rate, 0, idle));
-        let place = self.uploads.join();
+        // Who may be slow is no part of the crowd.
+        let member = rate.map(|_| self.uploads.join());
         let mut stream =
-            Outbound::stream(body, limit, (idle, pace), watch.clone(), stripped, place);
+            Outbound::stream(body, limit, (idle, pace), watch.clone(), stripped, member);
         if again && is_small {
             use http_body_util::BodyExt as _;
             let whole = stream

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 
-use super::crowd::Place;
+use super::crowd::Member;
 use super::idle::Idle;
 use super::pace::Pace;
 use super::trailers::strip_of_caller;
@@ -21,7 +21,7 @@ use crate::http1::wire::WireBody;
 use crate::http2::body::StreamBody;
 
 /// So much of a body, or all of it, is read before a version is asked, where that is wanted.
-const AHEAD: usize = 4 * 1024;
+const BEGINNING: usize = 4 * 1024;
 
 /// A request's body as its caller sends it.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub struct Upload {
     watch: Rc<UploadWatch>,
     /// Trailers that do not go on, beside those that never do.
     stripped: Arc<[HeaderName]>,
-    _place: Place,
+    _member: Option<Member>,
 }
 
 /// How long the caller may keep us waiting for its body.
@@ -150,7 +150,7 @@ pub enum UploadState {
     /// Not all of it has come.
     #[default]
     Open,
-    /// All of it was passed on.
+    /// All of it has come.
     Complete,
     /// The caller broke it off, or framed it as no HTTP.
     Broken,
@@ -173,7 +173,7 @@ impl UploadWatch {
         self.state.set(UploadState::Complete);
     }
 
-    /// Whether the version has asked for more than the caller has sent.
+    /// Whether more is asked for than the caller has sent.
     pub fn is_waiting(&self) -> bool {
         self.waiting.get()
     }
@@ -183,7 +183,7 @@ impl UploadWatch {
         !matches!(self.state.get(), UploadState::Open | UploadState::Complete)
     }
 
-    /// When the last bytes were passed on.
+    /// When the last bytes came.
     pub fn moved(&self) -> Option<Instant> {
         self.moved.get()
     }
@@ -193,7 +193,7 @@ impl UploadWatch {
         self.answered.set(true);
     }
 
-    /// Bytes passed on so far.
+    /// Bytes that have come so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
     }
@@ -214,15 +214,15 @@ impl Outbound {
         }
     }
 
-    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`, or too little for `pace`. It has
-    /// `place` for as long as it is under way.
+    /// Passes `inner` on, up to `limit` bytes, giving up when nothing comes for `idle`, or too little for `pace`. It is
+    /// `member` of the crowd for as long as it is under way.
     pub fn stream(
         inner: Inbound,
         limit: Option<u64>,
         (idle, pace): (Duration, Option<Pace>),
         watch: Rc<UploadWatch>,
         stripped: Arc<[HeaderName]>,
-        place: Place,
+        member: Option<Member>,
     ) -> Self {
         let left = limit.unwrap_or(u64::MAX);
         Self::Stream(Box::new(Upload {
@@ -232,11 +232,11 @@ impl Outbound {
             patience: Patience::new(idle, pace),
             watch,
             stripped,
-            _place: place,
+            _member: member,
         }))
     }
 
-    /// Waits for the first [`AHEAD`] bytes of a caller's body, or for as many as there will be, and holds them until they
+    /// Waits for the first [`BEGINNING`] bytes of a caller's body, or for as many as there will be, and holds them until they
     /// are asked for: up to then a slow caller costs no version anything.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ impl Upload {
     }
 
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
-        while self.ahead.len() < AHEAD && self.inner.size_hint().exact() != Some(0) {
+        while self.ahead.len() < BEGINNING && self.inner.size_hint().exact() != Some(0) {
             let Some(frame) = ready!(self.poll_inner(cx)).transpose()? else {
                 break;
             };
@@ -332,10 +332,10 @@ impl Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (self.inner.size_hint().exact(), self.ahead.len() as u64) {
-            (Some(behind), ahead) => SizeHint::with_exact(ahead + behind),
-            (None, _) => SizeHint::default(),
-        }
+        let behind = self.inner.size_hint().exact();
+        behind.map_or_else(SizeHint::default, |behind| {
+            SizeHint::with_exact(self.ahead.len() as u64 + behind)
+        })
     }
 }
 

@@ -1,22 +1,22 @@
-//! How many bodies a worker passes on at a time. Each may hold a connection to its version for as long as its caller likes,
+//! How many bodies whose callers are held to a rate a worker passes on at a time. Each may hold a connection to its version for as long as its caller likes,
 //! and versions that answer a request a thread have few: where there are many, a caller is to show first that it sends.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// So many bodies under way on a worker are nothing special. More of them, all sent fast, are not either, and lose nothing by
+/// So many of them on a worker are nothing special. More of them, all sent fast, are not either, and lose nothing by
 /// being looked at first.
 pub const MANY: usize = 100;
 
-/// The bodies under way on a worker.
+/// Those bodies, on one worker.
 #[derive(Debug, Clone, Default)]
 pub struct Crowd(Rc<Cell<usize>>);
 
 impl Crowd {
     /// One more.
-    pub fn join(&self) -> Place {
+    pub fn join(&self) -> Member {
         self.0.set(self.0.get() + 1);
-        Place(self.clone())
+        Member(self.clone())
     }
 
     /// Whether they are more than [`MANY`].
@@ -27,9 +27,9 @@ impl Crowd {
 
 /// One of the bodies; gone when this is dropped.
 #[derive(Debug)]
-pub struct Place(Crowd);
+pub struct Member(Crowd);
 
-impl Drop for Place {
+impl Drop for Member {
     fn drop(&mut self) {
         let Crowd(count) = &self.0;
         count.set(count.get() - 1);

@@ -288,7 +288,7 @@ fn ds_03_who_keeps_to_the_rate_or_is_not_waited_for_is_served() {
         }
     };
     std::thread::scope(|scope| {
-        scope.spawn(sends(1024, 100, 80));
+        scope.spawn(sends(1024, 100, 150));
         // A burst earns a rest.
         scope.spawn(sends(40_000, 12_000, 2));
         scope.spawn(move || {

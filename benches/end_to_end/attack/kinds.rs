@@ -61,7 +61,20 @@ pub(super) enum Way {
 }
 
 /// The attacks, in the order of the table.
-pub(crate) const ALL: [Attack; 14] = [
+pub(crate) const ALL: [Attack; 15] = [
+    Attack {
+        name: "calm",
+        what: "one connection that says nothing: what the measurement itself makes of it",
+        connections: 1,
+        speaks: Speaks::Http1,
+        state: "HTTP/1.1, between two requests",
+        way: Way::Drip {
+            opening: |_| Vec::new(),
+            drop: b"",
+            sips: 0,
+            every: Duration::from_secs(1),
+        },
+    },
     flood(
         "rapid-reset",
         "HTTP/2 requests, each cancelled at once (CVE-2023-44487)",

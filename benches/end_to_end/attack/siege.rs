@@ -179,7 +179,11 @@ impl Siege {
         let mut failures = BTreeMap::new();
         for _ in 0..TURNS {
             attacker.rest(true)?;
-            beside += self.beside.turn(REST)?.rate();
+            let left_alone = self.beside.turn(REST)?;
+            if let Some(failure) = left_alone.failures.keys().next() {
+                return Err(format!("the one that is left in peace: {failure}"));
+            }
+            beside += left_alone.rate();
             attacker.rest(false)?;
             let met = self.attacked.turn(FIGHT)?;
             during += met.rate();
@@ -197,10 +201,12 @@ impl Siege {
     /// Seconds until honest callers have what those beside have; `None`: they had not.
     fn recover(&mut self) -> Result<Option<f64>, String> {
         let from = Instant::now();
+        // It was not asked while the other one was asked by the clock.
+        self.beside.ask(None, SETTLE)?;
         while from.elapsed() < GIVE_UP {
             let began = from.elapsed();
             let rate = self.attacked.ask(None, LOOK)?.rate();
-            if rate >= self.beside.ask(None, LOOK)?.rate() * BACK {
+            if rate >= self.beside.turn(LOOK)?.rate() * BACK {
                 return Ok(Some(began.as_secs_f64()));
             }
         }

@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -75,13 +75,20 @@ fn a_caller_that_stops_in_its_body_is_to_blame_for_it() {
 fn in_a_crowd_a_body_takes_no_connection_of_a_version_before_it_comes() {
     run(async {
         let taken = Rc::new(Cell::new(0));
-        let count = taken.clone();
+        let came = Rc::new(RefCell::new(Vec::new()));
+        let (count, bodies) = (taken.clone(), came.clone());
         let endpoint = version(move |number, mut stream| {
             count.set(number + 1);
+            let bodies = bodies.clone();
             async move {
-                read_until(&mut stream, "the end").await;
-                say(&mut stream, OK).await;
-                rest(&mut stream).await;
+                let seen = read_until(&mut stream, "the end").await;
+                let body = seen.split_once("\r\n\r\n").expect("a head").1;
+                bodies.borrow_mut().push(body.to_owned());
+                say(
+                    &mut stream,
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+                )
+                .await;
             }
         })
         .await;
@@ -106,14 +113,24 @@ fn in_a_crowd_a_body_takes_no_connection_of_a_version_before_it_comes() {
         let mut talks = post("Transfer-Encoding: chunked").await;
         until(|| taken.get() > MANY).await;
         assert_eq!(taken.get(), MANY + 1, "the one that announced no length");
-        say(&mut talks, "7\r\nthe end\r\n0\r\n\r\n").await;
-        say(&mut short, "the end").await;
-        say(&mut long, &format!("{}the end", "x".repeat(9000 - 5 - 7))).await;
-        for caller in [&mut talks, &mut short, &mut long] {
+        let long_rest = format!("{}the end", "x".repeat(9000 - 5 - 7));
+        for (caller, end) in [
+            (&mut talks, "7\r\nthe end\r\n0\r\n\r\n"),
+            (&mut short, "the end"),
+            (&mut long, &long_rest),
+        ] {
+            say(caller, end).await;
             let seen = read_until(caller, "ok").await;
             assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
         }
+        let long = format!(".....{}the end", "x".repeat(9000 - 5 - 7));
+        let all = ["7\r\nthe end\r\n0\r\n\r\n", ".....the end", &long];
+        assert_eq!(*came.borrow(), all, "as they were sent");
+
         drop(crowd);
+        until(|| came.borrow().len() == MANY + 3).await;
+        let _slow = post("Content-Length: 9000").await;
+        until(|| taken.get() > MANY + 1).await;
     });
 }
 
