@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::SHARE;
 use super::kinds::{Attack, Way};
@@ -46,14 +46,35 @@ pub(crate) struct Done {
     pub(crate) cpu_s: f64,
 }
 
-#[derive(Default)]
 struct Counts {
+    began: Instant,
     opened: Cell<u64>,
     closed: Cell<u64>,
     failed: Cell<u64>,
     open: Cell<u64>,
     most_open: Cell<u64>,
     bytes: Cell<u64>,
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            opened: Cell::default(),
+            closed: Cell::default(),
+            failed: Cell::default(),
+            open: Cell::default(),
+            most_open: Cell::default(),
+            bytes: Cell::default(),
+        }
+    }
+
+    /// When all connections drip next: at the same moment, or waking a thousand times a second would cost the load, which
+    /// has the same core, more than what is sent.
+    fn next_drop(&self, every: Duration) -> tokio::time::Instant {
+        let drops = self.began.elapsed().div_duration_f64(every).floor();
+        (self.began + every.mul_f64(drops + 1.0)).into()
+    }
 }
 
 fn add(cell: &Cell<u64>, more: u64) {
@@ -75,7 +96,7 @@ pub(crate) fn attack(attack: &Attack, to: SocketAddr, throttled: bool) -> io::Re
         .enable_all()
         .build()?;
     let local = tokio::task::LocalSet::new();
-    let counts = Rc::new(Counts::default());
+    let counts = Rc::new(Counts::new());
     local.block_on(&runtime, async {
         if !throttled {
             let _ = rustix::process::nice(19);
@@ -228,12 +249,12 @@ async fn drip(
     loop {
         let mut end = [0; 1];
         if sips > 0 {
-            sleep(every).await;
+            sleep_until(counts.next_drop(every)).await;
             let sips = sips.min(buffer.len());
             if stream.read(&mut buffer[..sips]).await? == 0 {
                 return Ok(());
             }
-        } else if let Ok(seen) = timeout(every, stream.peek(&mut end)).await {
+        } else if let Ok(seen) = timeout_at(counts.next_drop(every), stream.peek(&mut end)).await {
             if seen? == 0 {
                 return Ok(());
             }

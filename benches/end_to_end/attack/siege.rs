@@ -26,12 +26,12 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// The attack unfolds.
 const ONSET: Duration = Duration::from_secs(3);
 /// Turns of the one that is attacked and of the one beside it.
-const TURNS: u32 = 12;
+const TURNS: u32 = 7;
 /// A turn of the one beside: short beside the time in which a machine becomes faster or slower, and in which the attacker,
 /// who rests meanwhile, would send much that it has to make up for.
 const REST: Duration = Duration::from_millis(300);
 /// A turn under attack.
-const FIGHT: Duration = Duration::from_millis(1000);
+const FIGHT: Duration = Duration::from_secs(2);
 /// Of each turn, before it counts: what the other one has left behind is worked off, the attack is in full swing.
 const SETTLE: Duration = Duration::from_millis(100);
 /// By the clock, under attack.
