@@ -21,7 +21,7 @@ use crate::http1::wire::WireBody;
 use crate::http2::body::StreamBody;
 
 /// So much of a body, or all of it, is read before a version is asked, where that is wanted.
-const BEGINNING: usize = 4 * 1024;
+pub const BEGINNING: usize = 4 * 1024;
 
 /// A request's body as its caller sends it.
 #[derive(Debug)]
