@@ -377,7 +377,7 @@ impl Gate {
         let idle = passage.listener.timeouts.body_idle;
         let rate = passage.listener.limits.min_rate.filter(|_| hurried);
         let pace = rate.map(|rate| Pace::new(rate, 0, idle));
-        // Who may be slow is no part of the crowd.
+        // The crowd is of those whom a rate ends: others may sit still for good, and would make it large for ever.
         let member = rate.map(|_| self.uploads.join());
         let mut stream =
             Outbound::stream(body, limit, (idle, pace), watch.clone(), stripped, member);

@@ -1,5 +1,6 @@
-//! How many bodies whose callers are held to a rate a worker passes on at a time. Each may hold a connection to its version for as long as its caller likes,
-//! and versions that answer a request a thread have few: where there are many, a caller is to show first that it sends.
+//! How many bodies a worker passes on at a time, of callers who are held to a rate. Each may hold a connection to its version
+//! for as long as the rate lets it, and versions that answer a request a thread have few: where there are many, a caller is
+//! to show first that it sends.
 
 use std::cell::Cell;
 use std::rc::Rc;
