@@ -38,6 +38,9 @@ pub(crate) enum Speaks {
     Tls,
 }
 
+/// Longer than any attack: who sends nothing does not wake for it, a thousand times a second, on the load's core.
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// How an attack goes about it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {
@@ -72,7 +75,7 @@ pub(crate) const ALL: [Attack; 15] = [
             opening: |_| Vec::new(),
             drop: b"",
             sips: 0,
-            every: Duration::from_secs(1),
+            every: NEVER,
         },
     },
     flood(
@@ -230,7 +233,7 @@ pub(crate) const ALL: [Attack; 15] = [
             },
             drop: b"",
             sips: 0,
-            every: Duration::from_secs(1),
+            every: NEVER,
         },
     },
     Attack {
