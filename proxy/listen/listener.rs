@@ -130,6 +130,7 @@ impl Listener {
         let drain = self.worker.gate.viewer().view();
         let drain = drain.snapshot.config.runtime.drain.max;
         self.door.close(now, now + drain);
+        self.worker.pulses.rouse();
     }
 
     /// Lets in who has begun to come.

@@ -11,7 +11,8 @@
 //! - `queue`: whom the kernel has let in, also where a socket closes
 //! - [`presence`]: that a connection is here: counted, and bounded
 //! - [`reading`]: how fast its caller takes answers
-//! - [`pulse`]: what a connection is doing, and since when, for whoever must end the ones that do nothing
+//! - [`pulse`]: what a connection is doing, and since when; [`pulses`] are those of a worker, swept to end the ones that do
+//!   nothing
 
 pub mod connection;
 pub mod handshake;
@@ -20,6 +21,7 @@ pub mod http2;
 pub mod listener;
 pub mod presence;
 pub mod pulse;
+pub mod pulses;
 mod queue;
 pub mod reading;
 pub(crate) mod sending;

@@ -1,9 +1,10 @@
-//! What a connection is doing, and since when. The connection and its socket note it with plain stores; a sweep of the
-//! worker, a few times a second, ends what has lasted too long. So no request sets a timer for its head or its idleness.
+//! What a connection is doing, and since when. The connection and its socket note it with plain stores; a
+//! [sweep](super::pulses) of the worker, a few times a second, ends what has lasted too long. So no request sets a timer for
+//! its head or its idleness.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::num::NonZeroU64;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,6 @@ use super::reading::Reading;
 use crate::http1::wire::Signs;
 use crate::record::Reason;
 
-/// Between two sweeps: bounds of listeners are kept to about this.
-pub const SWEEP: Duration = Duration::from_millis(250);
 /// How long a caller that has closed its sending side may wait for more of its answer. It may be a careful half-close, or
 /// somebody who is gone: only time tells them apart, and the version's work is wasted on the latter.
 const HALF_CLOSED: Duration = Duration::from_secs(2);
@@ -22,6 +21,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(2);
 /// How long a connection that was told to leave may stay with nothing under way: an HTTP/2 caller must hear of it, and a
 /// request may be on its way over a connection that has just been opened.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A connection rests when nothing has been under way for so long.
+const RESTS_AFTER: Duration = Duration::from_secs(2);
 
 /// A silent HTTP/2 connection is asked whether anybody is there,
 const ASK_AFTER: Duration = Duration::from_secs(20);
@@ -127,14 +129,25 @@ pub enum Order {
 pub struct Clock(Cell<Instant>);
 
 impl Clock {
+    /// From `now` on.
+    pub fn new(now: Instant) -> Self {
+        Self(Cell::new(now))
+    }
+
     /// Now, roughly.
     pub fn now(&self) -> Instant {
         self.0.get()
     }
+
+    /// It is later.
+    pub fn set(&self, now: Instant) {
+        self.0.set(now);
+    }
 }
 
 impl Pulse {
-    fn new(clock: Rc<Clock>, timeouts: ListenerTimeouts, door: Rc<Door>) -> Self {
+    /// Of a connection that came through `door`.
+    pub fn new(clock: Rc<Clock>, timeouts: ListenerTimeouts, door: Rc<Door>) -> Self {
         Self {
             clock,
             door,
@@ -252,8 +265,26 @@ impl Pulse {
         }
     }
 
+    /// Until when nothing will be due, should nothing begin; `None` where something is under way, or was not long ago. To be
+    /// asked after [`due`](Self::due), which notes what there is.
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        let idle = self.idle.get()?;
+        let is_quiet = self.told.get().is_none()
+            && self.head.get().is_none()
+            && !self.signs.bytes.get()
+            && !self.signs.stuck.get()
+            && !self.http2.watches.get();
+        let limit = if self.begun.get() {
+            self.timeouts.idle
+        } else {
+            self.timeouts.header
+        };
+        let rests = is_quiet && now.saturating_duration_since(idle) >= RESTS_AFTER;
+        rests.then(|| idle + limit)
+    }
+
     /// What must end by `now`.
-    fn due(&self, now: Instant) -> Option<Order> {
+    pub fn due(&self, now: Instant) -> Option<Order> {
         let lasted =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let busy = self.is_busy();
@@ -353,292 +384,5 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let pulse = &self.0;
         pulse.requests.set(pulse.requests.get() - 1);
-    }
-}
-
-/// The pulses of all connections of a worker.
-#[derive(Debug)]
-pub struct Pulses {
-    clock: Rc<Clock>,
-    all: RefCell<Vec<Weak<Pulse>>>,
-}
-
-impl Pulses {
-    /// None yet.
-    pub fn new(now: Instant) -> Self {
-        Self {
-            clock: Rc::new(Clock(Cell::new(now))),
-            all: RefCell::default(),
-        }
-    }
-
-    /// A new connection's, which came through `door`.
-    pub fn add(&self, timeouts: ListenerTimeouts, door: &Rc<Door>) -> Rc<Pulse> {
-        let pulse = Rc::new(Pulse::new(self.clock.clone(), timeouts, door.clone()));
-        self.all.borrow_mut().push(Rc::downgrade(&pulse));
-        pulse
-    }
-
-    /// Moves the clock and ends what is due.
-    pub fn sweep(&self, now: Instant) {
-        self.clock.0.set(now);
-        self.each(|pulse| {
-            if let Some(order) = pulse.due(now) {
-                pulse.order(order);
-            }
-        });
-    }
-
-    /// Gives every connection the same order.
-    pub fn order(&self, order: Order) {
-        self.each(|pulse| pulse.order(order));
-    }
-
-    fn each(&self, f: impl Fn(&Pulse)) {
-        self.all.borrow_mut().retain(|weak| match weak.upgrade() {
-            Some(pulse) => {
-                f(&pulse);
-                true
-            }
-            None => false,
-        });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUTS: ListenerTimeouts = ListenerTimeouts {
-        handshake: Duration::from_secs(5),
-        header: Duration::from_secs(10),
-        body_idle: Duration::from_secs(30),
-        idle: Duration::from_secs(60),
-    };
-
-    fn after(pulses: &Pulses, start: Instant, seconds: u64) {
-        pulses.sweep(start + Duration::from_secs(seconds));
-    }
-
-    #[test]
-    fn an_idle_connection_leaves_and_a_busy_one_stays() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let (idle, busy) = (
-            pulses.add(TIMEOUTS, &Rc::default()),
-            pulses.add(TIMEOUTS, &Rc::default()),
-        );
-        drop(idle.request());
-        let request = busy.request();
-        after(&pulses, start, 1);
-        after(&pulses, start, 60);
-        assert_eq!(
-            idle.take_order(),
-            None,
-            "it may have come just before it was seen"
-        );
-        after(&pulses, start, 61);
-        assert_eq!(
-            (idle.take_order(), busy.take_order()),
-            (Some(Order::Leave), None)
-        );
-        drop(request);
-        after(&pulses, start, 62);
-        after(&pulses, start, 121);
-        assert_eq!(busy.take_order(), None, "idle only since the request ended");
-        after(&pulses, start, 122);
-        assert_eq!(busy.take_order(), Some(Order::Leave));
-    }
-
-    #[test]
-    fn who_came_through_a_door_that_is_closed_finishes_and_goes() {
-        let start = Instant::now();
-        let (pulses, door) = (Pulses::new(start), Rc::new(Door::default()));
-        let (idle, busy) = (pulses.add(TIMEOUTS, &door), pulses.add(TIMEOUTS, &door));
-        let other = pulses.add(TIMEOUTS, &Rc::default());
-        drop(other.request());
-        let _request = busy.request();
-        door.close(start, start + Duration::from_secs(30));
-        after(&pulses, start, 1);
-        let both = (idle.take_order(), busy.take_order());
-        assert_eq!(both, (Some(Order::Leave), Some(Order::Leave)));
-        after(&pulses, start, 4);
-        let both = (idle.take_order(), busy.take_order());
-        assert_eq!(both, (Some(Order::Abort), None));
-        let late = pulses.add(TIMEOUTS, &door);
-        after(&pulses, start, 5);
-        assert_eq!(
-            late.take_order(),
-            Some(Order::Leave),
-            "accepted as it closed"
-        );
-        after(&pulses, start, 30);
-        assert_eq!(busy.take_order(), Some(Order::Abort), "its time is over");
-        assert_eq!(other.take_order(), None);
-    }
-
-    #[test]
-    fn who_was_told_to_leave_is_gone_before_long() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let (idle, busy) = (
-            pulses.add(TIMEOUTS, &Rc::default()),
-            pulses.add(TIMEOUTS, &Rc::default()),
-        );
-        let request = busy.request();
-        after(&pulses, start, 0);
-        pulses.order(Order::Leave);
-        assert_eq!(
-            (idle.take_order(), busy.take_order()),
-            (Some(Order::Leave), Some(Order::Leave))
-        );
-        after(&pulses, start, 3);
-        assert_eq!(
-            (idle.take_order(), busy.take_order()),
-            (Some(Order::Abort), None)
-        );
-        drop(request);
-        after(&pulses, start, 4);
-        after(&pulses, start, 6);
-        assert_eq!(busy.take_order(), Some(Order::Abort));
-    }
-
-    #[test]
-    fn a_head_that_dribbles_is_bounded_as_a_whole() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        for second in 0..10 {
-            pulse.signs.bytes.set(true);
-            after(&pulses, start, second);
-            assert_eq!(pulse.take_order(), None);
-        }
-        after(&pulses, start, 10);
-        assert_eq!(pulse.take_order(), Some(Order::SlowHead));
-        after(&pulses, start, 12);
-        assert_eq!(pulse.take_order(), Some(Order::Abort), "who does not go");
-    }
-
-    #[test]
-    fn a_caller_that_takes_nothing_is_cut_off() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        let _request = pulse.request();
-        pulse.signs.stuck.set(true);
-        after(&pulses, start, 30);
-        pulse.signs.stuck.set(false);
-        after(&pulses, start, 31);
-        pulse.signs.stuck.set(true);
-        after(&pulses, start, 32);
-        after(&pulses, start, 91);
-        assert_eq!(pulse.take_order(), None);
-        after(&pulses, start, 92);
-        assert_eq!(pulse.take_order(), Some(Order::Forget));
-    }
-
-    #[test]
-    fn a_caller_that_takes_little_by_little_is_served_to_the_end() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        let _request = pulse.request();
-        pulse.signs.stuck.set(true);
-        for second in (0..600).step_by(30) {
-            pulse.signs.taken.set(true);
-            after(&pulses, start, second);
-            assert_eq!(pulse.take_order(), None, "after {second} s");
-        }
-    }
-
-    #[test]
-    fn a_caller_that_is_gone_is_not_served_for_long() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        let _request = pulse.request();
-        pulse.signs.closed.set(true);
-        after(&pulses, start, 0);
-        after(&pulses, start, 1);
-        assert_eq!(pulse.take_order(), None);
-        after(&pulses, start, 2);
-        assert_eq!(pulse.take_order(), Some(Order::Abort));
-    }
-
-    #[test]
-    fn a_caller_that_will_send_no_more_gets_its_answer_to_the_end() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        let _request = pulse.request();
-        pulse.signs.closed.set(true);
-        for second in 0..60 {
-            pulse.signs.taken.set(true);
-            after(&pulses, start, second);
-            assert_eq!(pulse.take_order(), None, "after {second} s");
-        }
-        after(&pulses, start, 61);
-        assert_eq!(pulse.take_order(), Some(Order::Abort));
-    }
-
-    #[test]
-    fn whoever_is_silent_over_http_2_is_asked_and_then_cut_off() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        pulse.asks_whether_anybody_is_there();
-        let _request = pulse.request();
-        after(&pulses, start, 0);
-        after(&pulses, start, 19);
-        assert_eq!(pulse.take_order(), None);
-        after(&pulses, start, 20);
-        assert_eq!(pulse.take_order(), Some(Order::Ping));
-        after(&pulses, start, 25);
-        assert_eq!(pulse.take_order(), None, "once");
-        pulse.heard();
-        after(&pulses, start, 39);
-        after(&pulses, start, 59);
-        assert_eq!(pulse.take_order(), Some(Order::Ping));
-        after(&pulses, start, 78);
-        assert_eq!(pulse.take_order(), None);
-        after(&pulses, start, 79);
-        assert_eq!(pulse.take_order(), Some(Order::Abort));
-    }
-
-    #[test]
-    fn a_head_that_dribbles_holds_up_no_other_stream_for_long() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        pulse.asks_whether_anybody_is_there();
-        let _request = pulse.request();
-        for second in 0..10 {
-            pulse.heard();
-            pulse.signs.bytes.set(true);
-            after(&pulses, start, second);
-            assert_eq!(pulse.take_order(), None);
-        }
-        after(&pulses, start, 10);
-        assert_eq!(pulse.take_order(), Some(Order::SlowHead));
-    }
-
-    #[test]
-    fn whoever_waits_for_a_window_looks_with_every_sweep() {
-        let start = Instant::now();
-        let pulses = Pulses::new(start);
-        let pulse = pulses.add(TIMEOUTS, &Rc::default());
-        pulse.asks_whether_anybody_is_there();
-        let request = pulse.request();
-        for busy in [true, false] {
-            pulse.watches(true);
-            after(&pulses, start, 1);
-            assert_eq!(pulse.take_order(), Some(Order::Look), "{busy}");
-            pulse.watches(false);
-            after(&pulses, start, 2);
-            assert_eq!(pulse.take_order(), None);
-            pulse.requests.set(0);
-        }
-        pulse.requests.set(1);
-        drop(request);
     }
 }

@@ -12,7 +12,8 @@ use http::{Method, Response, request};
 use http_body::Body as _;
 
 use super::connection::Connection;
-use super::pulse::{Order, SWEEP, UnderWay};
+use super::pulse::{Order, UnderWay};
+use super::pulses::SWEEP;
 use super::sending::Sending;
 use crate::exchange::{Answer, Peer, refusal};
 use crate::http1::head::recycle;

@@ -2,6 +2,7 @@
 //! never changes.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use super::handshake::Handshakes;
 use super::listener::{Closing, Listener};
 use super::presence::Crowd;
-use super::pulse::{Order, Pulses, SWEEP};
+use super::pulse::Order;
+use super::pulses::{Pulses, SWEEP};
 use crate::exchange::Gate;
 use crate::exchange::entry::Log;
 use crate::record::{ListenerId, WorkerLedger};
@@ -84,18 +86,19 @@ impl Worker {
         });
         tokio::task::spawn_local(worker.handshakes.clone().run());
         let mut commands = start.commands;
+        let mut sweeping = pin!(worker.pulses.sweep_for_ever());
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = tick.tick() => {
                     let now = Instant::now();
-                    worker.pulses.sweep(now);
                     // Also lets go of connections to endpoints that an edit removed while no request came.
                     worker.gate.viewer().view();
                     worker.gate.viewer().sweep(now);
                     pools.sweep(now);
                 }
+                never = &mut sweeping => match never {},
                 () = pools.wanted() => pools.yield_up(),
                 command = commands.recv() => match command {
                     Some(command) => if !worker.follow(command) { return },

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::exchange::entry::Log;
 use crate::exchange::{Gate, Peer};
 use crate::listen::connection::Connection;
-use crate::listen::pulse::Pulses;
+use crate::listen::pulses::Pulses;
 use crate::record::{AccessLog, FailureKind, Ledger, VersionId};
 use crate::route::Table;
 use crate::snapshot::ListenerKey;

@@ -12,6 +12,9 @@ mod over_http2;
 /// Which protocol a caller speaks, by its first bytes.
 #[cfg(test)]
 mod protocols;
+/// What is due on a connection, and when.
+#[cfg(test)]
+mod pulses;
 /// Rollouts: evidence, stable in the candidate's place, copies for the candidate.
 #[cfg(test)]
 mod rollouts;

@@ -19,7 +19,7 @@ use crate::exchange::{Gate, Peer};
 use crate::http1::inlet::Inlet;
 use crate::http1::tests::{End, Kind, Message, find, message, simply};
 use crate::listen::connection::Connection;
-use crate::listen::pulse::Pulses;
+use crate::listen::pulses::Pulses;
 use crate::listen::tests::bed;
 use crate::record::{AccessLog, Ledger};
 use crate::snapshot::{ListenerKey, Live, Snapshot, Viewer};
