@@ -199,6 +199,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn those_whose_time_is_over_are_told_a_few_at_a_time_and_all_of_them(
             rounds in prop::collection::vec((0..3 * PART, 0..100_usize), 1..4)

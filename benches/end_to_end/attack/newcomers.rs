@@ -57,10 +57,16 @@ impl Newcomers {
         Self { over, thread }
     }
 
-    /// No more come.
-    pub(super) fn end(self) -> Welcome {
+    /// No more come. The last one is under way still: `serve` is done again and again until it has its answer.
+    pub(super) fn end(
+        self,
+        mut serve: impl FnMut() -> Result<(), String>,
+    ) -> Result<Welcome, String> {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_default()
+        while !self.thread.is_finished() {
+            serve()?;
+        }
+        Ok(self.thread.join().unwrap_or_default())
     }
 }
 

@@ -23,17 +23,17 @@ use crate::workload::HONEST;
 
 /// Pools fill, caches warm.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// The attack unfolds.
-const ONSET: Duration = Duration::from_secs(3);
-/// Turns of the one that is attacked and of the one beside it.
-const TURNS: u32 = 7;
-/// A turn of the one beside: short beside the time in which a machine becomes faster or slower, and in which the attacker,
-/// who rests meanwhile, would send much that it has to make up for.
-const REST: Duration = Duration::from_millis(300);
+/// The attack unfolds: with a fifth of a core eight thousand connections are opened in five seconds.
+const ONSET: Duration = Duration::from_secs(6);
+/// Turns of the one that is attacked and of the one beside it. Many and short ones: a machine whose pace doubles for some
+/// seconds then does so for both.
+const TURNS: u32 = 30;
+/// A turn of the one beside: short, for the attacker rests meanwhile, and makes up for it afterwards.
+const REST: Duration = Duration::from_millis(100);
 /// A turn under attack.
-const FIGHT: Duration = Duration::from_secs(2);
+const FIGHT: Duration = Duration::from_millis(500);
 /// Of each turn, before it counts: what the other one has left behind is worked off, the attack is in full swing.
-const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE: Duration = Duration::from_millis(50);
 /// By the clock, under attack.
 const CLOCK: Duration = Duration::from_secs(4);
 /// Of what is served without an attack: what is asked by the clock.
@@ -147,7 +147,7 @@ impl Siege {
         let cpu = cpu_nanos(&family);
         let clock = self.attacked.ask(Some(rate), CLOCK)?;
         let cpu = cpu_nanos(&family) - cpu;
-        let newcomers = newcomers.end();
+        let newcomers = newcomers.end(|| self.attacked.ask(Some(rate), SETTLE).map(drop))?;
         let done = attacker.stop()?;
         let recovered_s = self.recover()?;
         let asked = rate * clock.lasted.as_secs_f64();
