@@ -265,22 +265,19 @@ impl Pulse {
         }
     }
 
-    /// Until when nothing will be due, should nothing begin; `None` where something is under way, or was not long ago. To be
+    /// Until when nothing will be due, unless a request begins; `None` where one is under way, or was not long ago. To be
     /// asked after [`due`](Self::due), which notes what there is.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
         let idle = self.idle.get()?;
         let is_quiet = self.told.get().is_none()
-            && self.head.get().is_none()
-            && !self.signs.bytes.get()
             && !self.signs.stuck.get()
-            && !self.http2.watches.get();
-        let limit = if self.begun.get() {
-            self.timeouts.idle
-        } else {
-            self.timeouts.header
-        };
-        let rests = is_quiet && now.saturating_duration_since(idle) >= RESTS_AFTER;
-        rests.then(|| idle + limit)
+            && !self.http2.watches.get()
+            && now.saturating_duration_since(idle) >= RESTS_AFTER;
+        is_quiet.then(|| match self.head.get() {
+            Some(head) => head + self.timeouts.header,
+            None if self.begun.get() => idle + self.timeouts.idle,
+            None => idle + self.timeouts.header,
+        })
     }
 
     /// What must end by `now`.
