@@ -145,6 +145,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let folder = tempfile::Builder::new().prefix("tidegate-bench-").tempdir();
     let folder = folder.map_err(|error| format!("a temporary folder: {error}"))?;
     let tidegate = Contender::Tidegate.prepare();
+    if let Some(attacks) = &arguments.attack {
+        return besiege(arguments, attacks, cores, folder.path(), &tidegate?);
+    }
     let mut bench = Bench::new().map_err(|error| format!("opening the origins: {error}"))?;
 
     if let Some(connections) = arguments.idle {
@@ -182,9 +185,6 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         } else {
             edits::text(&edits)
         });
-    }
-    if let Some(attacks) = &arguments.attack {
-        return besiege(arguments, attacks, cores, folder.path(), &tidegate?);
     }
     contest(arguments, cores, folder.path(), tidegate, &mut bench)
 }

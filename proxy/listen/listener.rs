@@ -126,10 +126,9 @@ impl Listener {
                 Err(error) => tracing::debug!(%error, "a caller is lost with its queue"),
             }
         }
-        let now = Instant::now();
         let drain = self.worker.gate.viewer().view();
         let drain = drain.snapshot.config.runtime.drain.max;
-        self.door.close(now, now + drain);
+        self.door.close(Instant::now() + drain);
         self.worker.pulses.rouse();
     }
 

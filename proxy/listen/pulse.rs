@@ -33,14 +33,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// The socket that connections came through, as long as they are here.
 #[derive(Debug, Default)]
 pub struct Door {
-    /// Closed since when, and until when who came through it may stay.
-    closed: Cell<Option<(Instant, Instant)>>,
+    /// Once it is closed: until when who came through it may stay.
+    closed: Cell<Option<Instant>>,
 }
 
 impl Door {
     /// Nobody comes in any more; who is in finishes what is under way, until `end`.
-    pub fn close(&self, now: Instant, end: Instant) {
-        self.closed.set(Some((now, end)));
+    pub fn close(&self, end: Instant) {
+        self.closed.set(Some(end));
     }
 }
 
@@ -122,6 +122,13 @@ pub enum Order {
     Abort,
     /// End now, and throw away what the caller has not taken.
     Forget,
+}
+
+impl Order {
+    /// Whether the connection ends by it, now or soon.
+    pub fn ends(self) -> bool {
+        !matches!(self, Self::Look | Self::Ping)
+    }
 }
 
 /// The worker's idea of now, as fine as the sweep.
@@ -256,7 +263,10 @@ impl Pulse {
 
     /// Gives an order.
     pub fn order(&self, order: Order) {
-        self.order.set(Some(order));
+        // Another look follows, another order does not.
+        if order != Order::Look || self.order.get().is_none() {
+            self.order.set(Some(order));
+        }
         if matches!(order, Order::Leave | Order::SlowHead) && self.told.get().is_none() {
             self.told.set(Some(self.clock.now()));
         }
@@ -265,19 +275,21 @@ impl Pulse {
         }
     }
 
-    /// Until when nothing will be due, unless a request begins; `None` where one is under way, or was not long ago. To be
-    /// asked after [`due`](Self::due), which notes what there is.
+    /// Until when it is enough to look now and then, for nothing is under way and nothing was for a while; `None` where
+    /// something is, or it was told to go. To be asked after [`due`](Self::due), which notes what there is.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
         let idle = self.idle.get()?;
         let is_quiet = self.told.get().is_none()
             && !self.signs.stuck.get()
             && !self.http2.watches.get()
             && now.saturating_duration_since(idle) >= RESTS_AFTER;
-        is_quiet.then(|| match self.head.get() {
+        let end = match self.head.get() {
             Some(head) => head + self.timeouts.header,
             None if self.begun.get() => idle + self.timeouts.idle,
             None => idle + self.timeouts.header,
-        })
+        };
+        // A head may begin at any time.
+        is_quiet.then(|| end.min(now + self.timeouts.header))
     }
 
     /// What must end by `now`.
@@ -287,12 +299,11 @@ impl Pulse {
         let busy = self.is_busy();
         let idle = (!busy).then(|| self.idle.get().unwrap_or(now));
         self.idle.set(idle);
-        if let Some((since, end)) = self.door.closed.get() {
+        if let Some(end) = self.door.closed.get() {
             if now >= end {
                 return Some(Order::Abort);
             }
             if self.told.get().is_none() {
-                self.told.set(Some(since));
                 return Some(Order::Leave);
             }
         }

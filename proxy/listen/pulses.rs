@@ -12,13 +12,13 @@ use super::pulse::{Clock, Door, Order, Pulse};
 
 /// Every connection is looked at about so often, unless it rests: bounds of listeners are kept to about this.
 pub const SWEEP: Duration = Duration::from_millis(250);
-/// A connection that rests is looked at so often: what begins there is noticed so much later.
+/// A connection that rests is looked at so often: what begins there is noticed later by up to this and a sweep.
 const REST: Duration = Duration::from_secs(1);
 /// Connections looked at in one go.
 const PART: usize = 1024;
-/// Connections told something in one go: each of them then has work to do before the next request has its turn.
-const TOLD_AT_ONCE: usize = 16;
-/// Between two goes, when there was something to tell.
+/// Connections told to end in one go: each of them then has work to do before the next request has its turn.
+const ENDED_AT_ONCE: usize = 16;
+/// At least, between two goes.
 const BREATH: Duration = Duration::from_millis(1);
 
 /// The pulses of all connections of a worker.
@@ -33,13 +33,6 @@ pub struct Pulses {
 struct Watched {
     pulse: Weak<Pulse>,
     again: Instant,
-}
-
-/// Where a sweep goes on.
-#[derive(Debug, Clone, Copy)]
-struct Next {
-    at: usize,
-    pause: Duration,
 }
 
 impl Pulses {
@@ -61,26 +54,34 @@ impl Pulses {
         pulse
     }
 
-    /// Moves the clock and ends what is due, again and again.
+    /// Moves the clock and ends what is due, again and again: all connections in the time of a sweep, evenly where they are
+    /// many.
     pub async fn sweep_for_ever(&self) -> Infallible {
+        let mut began = Instant::now();
         let mut at = 0;
         loop {
-            let next = self.sweep_part(Instant::now(), at);
-            at = next.at;
-            tokio::time::sleep(next.pause).await;
+            let now = Instant::now();
+            let next = self.sweep_part(now, at);
+            let done = next.map_or(1.0, |at| at as f64 / self.all.borrow().len() as f64);
+            let pause = (began + SWEEP.mul_f64(done)).saturating_duration_since(now);
+            tokio::time::sleep(pause.max(BREATH)).await;
+            at = next.unwrap_or(0);
+            if next.is_none() {
+                began = Instant::now();
+            }
         }
     }
 
     /// Moves the clock and ends what is due, once and all at once.
     #[cfg(any(test, fuzzing))]
     pub fn sweep(&self, now: Instant) {
-        let mut at = self.sweep_part(now, 0).at;
-        while at > 0 {
-            at = self.sweep_part(now, at).at;
+        let mut next = self.sweep_part(now, 0);
+        while let Some(at) = next {
+            next = self.sweep_part(now, at);
         }
     }
 
-    /// Gives every connection the same order.
+    /// Gives every connection the same order; all at once, for nobody new comes in any more.
     pub fn order(&self, order: Order) {
         self.rouse();
         for pulse in self.all.borrow().iter().filter_map(|w| w.pulse.upgrade()) {
@@ -96,12 +97,12 @@ impl Pulses {
         }
     }
 
-    /// Looks at some, from the one with this number on.
-    fn sweep_part(&self, now: Instant, mut at: usize) -> Next {
+    /// Looks at some, from the one at `at` on; tells where to go on, if those were not the last.
+    fn sweep_part(&self, now: Instant, mut at: usize) -> Option<usize> {
         self.clock.set(now);
         let mut all = self.all.borrow_mut();
-        let (mut looked, mut told) = (0, 0);
-        while at < all.len() && looked < PART && told < TOLD_AT_ONCE {
+        let (mut looked, mut ended) = (0, 0);
+        while at < all.len() && looked < PART && ended < ENDED_AT_ONCE {
             looked += 1;
             if all[at].again > now {
                 at += 1;
@@ -114,26 +115,20 @@ impl Pulses {
             };
             if let Some(order) = pulse.due(now) {
                 pulse.order(order);
-                told += 1;
+                ended += usize::from(order.ends());
             }
             let rests = pulse.rests_until(now);
             all[at].again = rests.map_or(now, |end| end.min(now + REST));
             at += 1;
         }
-        let parts = u32::try_from(all.len() / PART + 1).unwrap_or(u32::MAX);
-        Next {
-            at: if at < all.len() { at } else { 0 },
-            pause: if told < TOLD_AT_ONCE {
-                SWEEP / parts
-            } else {
-                BREATH
-            },
-        }
+        (at < all.len()).then_some(at)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -171,7 +166,7 @@ mod tests {
         drop(pulse.request());
         pulses.sweep(after(20_000));
         pulses.sweep(after(22_000));
-        door.close(after(22_100), after(60_000));
+        door.close(after(60_000));
         pulses.rouse();
         pulses.sweep(after(22_100));
         assert_eq!(pulse.take_order(), Some(Order::Leave));
@@ -197,6 +192,93 @@ mod tests {
         assert_eq!(served.take_order(), Some(Order::Leave));
     }
 
+    #[test]
+    fn whoever_has_something_to_do_is_looked_at_with_every_sweep() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let busy: [(_, fn(&Pulse)); 3] = [
+            ("takes nothing", |pulse| pulse.signs().stuck.set(true)),
+            ("waits for windows", |pulse| pulse.watches(true)),
+            ("was told to leave", |pulse| pulse.order(Order::Leave)),
+        ];
+        for (what, begin) in busy {
+            let pulses = Pulses::new(start);
+            let pulse = pulses.add(TIMEOUTS, &Rc::default());
+            drop(pulse.request());
+            pulses.sweep(after(0));
+            begin(&pulse);
+            pulses.sweep(after(2000));
+            assert_eq!(pulses.all.borrow()[0].again, after(2000), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_begins_on_a_connection_that_rests_is_bounded_all_the_same() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
+        drop(pulse.request());
+        pulses.sweep(after(0));
+        pulses.sweep(after(2000));
+        let _request = pulse.request();
+        pulse.signs().closed.set(true);
+        for quarter in 9..20 {
+            pulses.sweep(after(quarter * 250));
+            assert_eq!(pulse.take_order(), None);
+        }
+        // Seen at 3 s, and given two.
+        pulses.sweep(after(5000));
+        assert_eq!(pulse.take_order(), Some(Order::Abort));
+    }
+
+    #[test]
+    fn whoever_rests_over_http_2_is_asked_whether_anybody_is_there() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let pulses = Pulses::new(start);
+        let pulse = pulses.add(TIMEOUTS, &Rc::default());
+        pulse.asks_whether_anybody_is_there();
+        drop(pulse.request());
+        let mut orders = Vec::new();
+        for quarter in 0..=4 * 42 {
+            pulses.sweep(after(quarter * 250));
+            orders.extend(pulse.take_order().map(|order| (quarter / 4, order)));
+        }
+        assert_eq!(orders[..2], [(20, Order::Ping), (40, Order::Abort)]);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn however_many_look_after_their_windows_they_do_so_once_a_sweep() {
+        let pulses = Pulses::new(Instant::now());
+        let many = (0..2 * ENDED_AT_ONCE).map(|_| pulses.add(TIMEOUTS, &Rc::default()));
+        let many: Vec<_> = many.collect();
+        for pulse in &many {
+            pulse.watches(true);
+        }
+        let told = Cell::new(0);
+        let count = async {
+            loop {
+                told.set(
+                    told.get()
+                        + many
+                            .iter()
+                            .filter(|pulse| pulse.take_order().is_some())
+                            .count(),
+                );
+                tokio::time::sleep(BREATH).await;
+            }
+        };
+        let second = tokio::time::sleep(4 * SWEEP);
+        tokio::select! {
+            never = pulses.sweep_for_ever() => match never {},
+            () = count => {}
+            () = second => {}
+        }
+        let sweeps = told.get() / many.len();
+        assert!((3..=5).contains(&sweeps), "{sweeps} in a second");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -215,16 +297,12 @@ mod tests {
                     move |_| { number += 1; number % 100 >= go }
                 });
             }
-            let (end, mut at, mut told) = (start + TIMEOUTS.header, 0, 0);
-            loop {
-                let next = pulses.sweep_part(end, at);
+            let (end, mut next, mut told) = (start + TIMEOUTS.header, Some(0), 0);
+            while let Some(at) = next {
+                next = pulses.sweep_part(end, at);
                 let now = here.iter().filter(|pulse| pulse.take_order().is_some()).count();
-                prop_assert!(now <= TOLD_AT_ONCE);
-                prop_assert!(next.pause == BREATH || now < TOLD_AT_ONCE);
-                (at, told) = (next.at, told + now);
-                if at == 0 {
-                    break;
-                }
+                prop_assert!(now <= ENDED_AT_ONCE);
+                told += now;
             }
             prop_assert_eq!(told, here.len());
             prop_assert_eq!(pulses.all.borrow().len(), here.len(), "who is gone is forgotten");

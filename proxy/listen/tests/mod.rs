@@ -14,7 +14,7 @@ mod over_http2;
 mod protocols;
 /// What is due on a connection, and when.
 #[cfg(test)]
-mod pulses;
+mod pulse;
 /// Rollouts: evidence, stable in the candidate's place, copies for the candidate.
 #[cfg(test)]
 mod rollouts;

@@ -57,7 +57,7 @@ fn who_came_through_a_door_that_is_closed_finishes_and_goes() {
     let other = pulses.add(TIMEOUTS, &Rc::default());
     drop(other.request());
     let _request = busy.request();
-    door.close(start, start + Duration::from_secs(30));
+    door.close(start + Duration::from_secs(30));
     after(&pulses, start, 1);
     let both = (idle.take_order(), busy.take_order());
     assert_eq!(both, (Some(Order::Leave), Some(Order::Leave)));
@@ -238,4 +238,30 @@ fn whoever_waits_for_a_window_looks_with_every_sweep() {
         assert_eq!(pulse.take_order(), None);
         drop(request.take());
     }
+}
+
+#[test]
+fn whoever_hears_late_that_its_door_is_closed_has_as_long_to_go() {
+    let start = Instant::now();
+    let (pulses, door) = (Pulses::new(start), Rc::new(Door::default()));
+    let pulse = pulses.add(TIMEOUTS, &door);
+    door.close(start + Duration::from_secs(30));
+    after(&pulses, start, 3);
+    assert_eq!(pulse.take_order(), Some(Order::Leave));
+    after(&pulses, start, 4);
+    assert_eq!(pulse.take_order(), None, "its request may be on its way");
+    after(&pulses, start, 5);
+    assert_eq!(pulse.take_order(), Some(Order::Abort));
+}
+
+#[test]
+fn a_look_at_windows_takes_the_place_of_no_other_order() {
+    let pulses = Pulses::new(Instant::now());
+    let pulse = pulses.add(TIMEOUTS, &Rc::default());
+    pulse.order(Order::Ping);
+    pulse.order(Order::Look);
+    assert_eq!(pulse.take_order(), Some(Order::Ping));
+    pulse.order(Order::Look);
+    pulse.order(Order::Ping);
+    assert_eq!(pulse.take_order(), Some(Order::Ping));
 }
