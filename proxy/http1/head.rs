@@ -100,6 +100,14 @@ impl HeadError {
     }
 }
 
+/// Whether reading a head that is still coming may come to more than it did when `looked_at` bytes of it were there: at a
+/// line's end, and once there is twice as much. One that dribbles is not read again with each byte.
+pub fn may_tell_more(buffer: &[u8], looked_at: usize, bounds: Bounds) -> bool {
+    let (all, news) = (buffer.len(), buffer.get(looked_at..).unwrap_or(buffer));
+    !news.is_empty()
+        && (all >= 2 * looked_at || all > bounds.bytes || memchr::memchr(b'\n', news).is_some())
+}
+
 /// Takes a request's head out of `buffer`; `None` when it is not whole.
 ///
 /// # Errors
@@ -525,6 +533,28 @@ mod tests {
         assert_eq!(read(&lines).map(drop), too_large(false));
         let field = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(1000));
         assert_eq!(answered(&field, Method::GET).map(drop), too_large(false));
+    }
+
+    #[test]
+    fn a_head_that_dribbles_is_read_at_its_lines_and_at_its_bound() {
+        let long = format!("X-Long: {}\r\n\r\n", "a".repeat(900));
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{long}");
+        let (mut looked_at, mut looks) = (0, 0);
+        for end in 1..=text.len() {
+            let came = &text.as_bytes()[..end];
+            if may_tell_more(came, looked_at, BOUNDS) {
+                looks += 1;
+                looked_at = end;
+            }
+        }
+        assert_eq!(
+            looked_at,
+            text.len(),
+            "a head that is whole is read at once"
+        );
+        assert!(looks <= 16, "{looks} looks at {} bytes", text.len());
+        let beyond = [b'a'; BOUNDS.bytes + 1];
+        assert!(may_tell_more(&beyond, BOUNDS.bytes, BOUNDS));
     }
 
     #[test]

@@ -66,7 +66,15 @@ fn by_codec(kind: Kind, stream: &[u8], cuts: &[usize]) -> Read {
     let mut pieces = pieces(stream, cuts).into_iter();
     let mut buffer = BytesMut::new();
     let mut messages = Vec::new();
+    let mut looked_at = 0;
     loop {
+        if !kind.is_answers()
+            && !head::may_tell_more(&buffer, looked_at, BOUNDS)
+            && let Some(more) = pieces.next()
+        {
+            buffer.extend_from_slice(more);
+            continue;
+        }
         let head = match kind {
             Kind::Requests | Kind::AnyRequests => head::request(&mut buffer, BOUNDS).map(|head| {
                 head.map(|h| {
@@ -85,6 +93,7 @@ fn by_codec(kind: Kind, stream: &[u8], cuts: &[usize]) -> Read {
             Ok(Some(head)) => head,
             Ok(None) => match pieces.next() {
                 Some(more) => {
+                    looked_at = buffer.len();
                     buffer.extend_from_slice(more);
                     continue;
                 }
@@ -92,6 +101,7 @@ fn by_codec(kind: Kind, stream: &[u8], cuts: &[usize]) -> Read {
                 None => return (messages, End::Within),
             },
         };
+        looked_at = 0;
         let mut message = Message {
             first: first.into_bytes(),
             fields: told(&fields),

@@ -60,6 +60,8 @@ pub struct Wire {
 struct Inner {
     socket: Socket,
     inlet: Inlet,
+    /// Of a head that is not whole, what was looked at.
+    looked_at: usize,
     outlet: Outlet,
     body: Decoder,
     /// The caller waits for a word before it sends its body.
@@ -94,6 +96,7 @@ impl Wire {
         let inner = Inner {
             socket,
             inlet,
+            looked_at: 0,
             outlet: Outlet::default(),
             body: Decoder::Done,
             expects_continue: false,
@@ -119,15 +122,18 @@ impl Wire {
         loop {
             if !inner.inlet.buffer.is_empty() {
                 self.signs.bytes.set(true);
+            }
+            if head::may_tell_more(&inner.inlet.buffer, inner.looked_at, bounds) {
                 match head::request(&mut inner.inlet.buffer, bounds) {
                     Ok(Some(head)) => {
+                        inner.looked_at = 0;
                         inner.body = head.body.clone();
                         inner.expects_continue = head.expects_continue;
                         inner.answering = false;
                         inner.turn += 1;
                         return Poll::Ready(Ok(head));
                     }
-                    Ok(None) => {}
+                    Ok(None) => inner.looked_at = inner.inlet.buffer.len(),
                     Err(error) => return Poll::Ready(Err(NoRequest::Head(error))),
                 }
             }

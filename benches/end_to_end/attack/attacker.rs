@@ -11,16 +11,17 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::{sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::SHARE;
+use super::drips::Drips;
 use super::kinds::{Attack, Way};
 use crate::measure::cpu_nanos;
 
 /// Source addresses that an attack comes from.
 const ADDRESSES: usize = 2000;
 /// However the parent fares, an attack ends after this time.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 /// A connection that was closed or refused is made anew after so long.
 const COME_AGAIN: Duration = Duration::from_millis(20);
 const CONNECT: Duration = Duration::from_secs(3);
@@ -46,38 +47,19 @@ pub(crate) struct Done {
     pub(crate) cpu_s: f64,
 }
 
-struct Counts {
-    began: Instant,
+/// What was counted so far.
+#[derive(Default)]
+pub(super) struct Counts {
     opened: Cell<u64>,
     closed: Cell<u64>,
     failed: Cell<u64>,
     open: Cell<u64>,
     most_open: Cell<u64>,
-    bytes: Cell<u64>,
+    pub(super) bytes: Cell<u64>,
 }
 
-impl Counts {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            opened: Cell::default(),
-            closed: Cell::default(),
-            failed: Cell::default(),
-            open: Cell::default(),
-            most_open: Cell::default(),
-            bytes: Cell::default(),
-        }
-    }
-
-    /// When all connections drip next: at the same moment, or waking a thousand times a second would cost the load, which
-    /// has the same core, more than what is sent.
-    fn next_drop(&self, every: Duration) -> tokio::time::Instant {
-        let drops = self.began.elapsed().div_duration_f64(every).floor();
-        (self.began + every.mul_f64(drops + 1.0)).into()
-    }
-}
-
-fn add(cell: &Cell<u64>, more: u64) {
+/// So many more.
+pub(super) fn add(cell: &Cell<u64>, more: u64) {
     cell.set(cell.get() + more);
 }
 
@@ -96,7 +78,7 @@ pub(crate) fn attack(attack: &Attack, to: SocketAddr, throttled: bool) -> io::Re
         .enable_all()
         .build()?;
     let local = tokio::task::LocalSet::new();
-    let counts = Rc::new(Counts::new());
+    let counts = Rc::new(Counts::default());
     local.block_on(&runtime, async {
         if !throttled {
             let _ = rustix::process::nice(19);
@@ -137,16 +119,35 @@ async fn begin(attack: Attack, to: SocketAddr, counts: Rc<Counts>) {
         Way::Hello => client_hello().into(),
         _ => Rc::new([]),
     };
+    let (drop, every) = match attack.way {
+        Way::Drip { drop, every, .. } => (drop, every),
+        _ => (&[][..], LONGEST),
+    };
+    let drips = Rc::new(Drips::new(drop, every));
+    tokio::task::spawn_local(drips.clone().run(counts.clone()));
     for number in 0..attack.connections {
-        tokio::task::spawn_local(again(attack, to, number, hello.clone(), counts.clone()));
+        let shared = Shared {
+            hello: hello.clone(),
+            drips: drips.clone(),
+            counts: counts.clone(),
+        };
+        tokio::task::spawn_local(again(attack, to, number, shared));
         if number % OPENED_A_TURN == 0 {
             sleep(Duration::from_millis(1)).await;
         }
     }
 }
 
+/// What all connections of an attack share.
+struct Shared {
+    hello: Rc<[u8]>,
+    drips: Rc<Drips>,
+    counts: Rc<Counts>,
+}
+
 /// One of the attack's connections, and the next in its place, for ever.
-async fn again(attack: Attack, to: SocketAddr, number: usize, hello: Rc<[u8]>, counts: Rc<Counts>) {
+async fn again(attack: Attack, to: SocketAddr, number: usize, shared: Shared) {
+    let counts = &*shared.counts;
     let mut buffer = vec![0; 4096];
     for round in 0.. {
         // A handshake comes from another address each time, as it would.
@@ -162,18 +163,13 @@ async fn again(attack: Attack, to: SocketAddr, number: usize, hello: Rc<[u8]>, c
                 counts.most_open.set(most);
                 let _ = match attack.way {
                     Way::Flood { opening, batch } => {
-                        flood(stream, opening, batch, &counts, &mut buffer).await
+                        flood(stream, opening, batch, counts, &mut buffer).await
                     }
-                    Way::Drip {
-                        opening,
-                        drop,
-                        sips,
-                        every,
-                    } => {
+                    Way::Drip { opening, sips, .. } => {
                         let opening = opening(number);
-                        drip(stream, &opening, drop, sips, every, &counts, &mut buffer).await
+                        drip(stream, &opening, sips, &shared, &mut buffer).await
                     }
-                    Way::Hello => greet(stream, &hello, &counts, &mut buffer).await,
+                    Way::Hello => greet(stream, &shared.hello, counts, &mut buffer).await,
                 };
                 add(&counts.closed, 1);
                 counts.open.set(counts.open.get() - 1);
@@ -238,34 +234,16 @@ async fn flood(
 async fn drip(
     mut stream: TcpStream,
     opening: &[u8],
-    drop: &[u8],
     sips: usize,
-    every: Duration,
-    counts: &Counts,
+    shared: &Shared,
     buffer: &mut [u8],
 ) -> io::Result<()> {
     stream.write_all(opening).await?;
-    add(&counts.bytes, opening.len() as u64);
-    loop {
-        let mut end = [0; 1];
-        if sips > 0 {
-            sleep_until(counts.next_drop(every)).await;
-            let sips = sips.min(buffer.len());
-            if stream.read(&mut buffer[..sips]).await? == 0 {
-                return Ok(());
-            }
-        } else if let Ok(seen) = timeout_at(counts.next_drop(every), stream.peek(&mut end)).await {
-            if seen? == 0 {
-                return Ok(());
-            }
-            // An answer is read: what follows may be the end.
-            let _ = stream.read(buffer).await?;
-            continue;
-        }
-        if !drop.is_empty() {
-            stream.write_all(drop).await?;
-            add(&counts.bytes, drop.len() as u64);
-        }
+    add(&shared.counts.bytes, opening.len() as u64);
+    if sips == 0 {
+        shared.drips.hold(stream, buffer).await
+    } else {
+        shared.drips.sip(stream, sips, buffer, &shared.counts).await
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) enum Speaks {
     Tls,
 }
 
-/// Longer than any attack: thousands that send nothing do not wake for it each second, on the load's core.
+/// Of those who send nothing.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// How an attack goes about it.

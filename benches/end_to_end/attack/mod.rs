@@ -1,14 +1,18 @@
 //! Under attack: what honest callers keep while others do their worst, beside what they keep with nginx.
 //!
 //! `kinds` is which attacks there are, of `frames` that nobody honest sends; `attacker` is the process that makes them,
-//! under `quota`; `newcomers` come while it lasts; `siege` runs one attack against one contender; `verdict` judges.
+//! under `quota`, those of next to nothing by `drips`; `newcomers` come while it lasts; `siege` runs one attack against one
+//! contender, in `turns` with another that is left in peace and has as much `ballast` as the attacker is; `verdict` judges.
 
 pub(crate) mod attacker;
+mod ballast;
+mod drips;
 mod frames;
 pub(crate) mod kinds;
 mod newcomers;
 mod quota;
 mod siege;
+mod turns;
 mod verdict;
 
 use std::path::Path;

@@ -12,9 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::attacker::Done;
+use super::ballast::Ballast;
 use super::kinds::{Attack, Speaks};
 use super::newcomers::{Newcomers, Welcome};
 use super::quota::Quota;
+use super::turns::{Sum, Turn};
 use crate::load::{Bench, Honest, Met};
 use crate::measure::{Cores, cpu_nanos, family, resident};
 use crate::peers::{Contender, Ready, Running};
@@ -25,15 +27,18 @@ use crate::workload::HONEST;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// The attack unfolds: with a fifth of a core eight thousand connections are opened in five seconds.
 const ONSET: Duration = Duration::from_secs(6);
-/// Turns of the one that is attacked and of the one beside it. Many and short ones: a machine whose pace doubles for some
-/// seconds then does so for both.
-const TURNS: u32 = 30;
-/// A turn of the one beside: short, for the attacker rests meanwhile, and makes up for it afterwards.
+/// Turns of the one that is attacked and of the one beside it, until what is kept is known so well,
+const KNOWN: f64 = 0.01;
+/// at least so many,
+const FEWEST: usize = 30;
+/// and at most so many. Short ones: a machine whose pace doubles for some seconds then does so for both.
+const TURNS: usize = 90;
+/// A turn of the one beside: the shorter one, for the attacker rests meanwhile, and makes up for it afterwards.
 const REST: Duration = Duration::from_millis(100);
 /// A turn under attack.
-const FIGHT: Duration = Duration::from_millis(500);
+const FIGHT: Duration = Duration::from_millis(300);
 /// Of each turn, before it counts: what the other one has left behind is worked off, the attack is in full swing.
-const SETTLE: Duration = Duration::from_millis(50);
+const SETTLE: Duration = Duration::from_millis(25);
 /// By the clock, under attack.
 const CLOCK: Duration = Duration::from_secs(4);
 /// Of what is served without an attack: what is asked by the clock.
@@ -52,6 +57,11 @@ pub(crate) struct Outcome {
     /// Answers a second, each connection busy: without an attack and with it, in turns.
     pub(crate) beside: f64,
     pub(crate) during: f64,
+    /// What is left of the one by the other, and the standard error of that.
+    pub(crate) kept: f64,
+    pub(crate) kept_error: f64,
+    /// Cores that the attacker was busy on in these turns, and a ballast in those without it.
+    pub(crate) taken: f64,
     /// Share of what was asked by the clock that was answered under attack.
     pub(crate) answered: f64,
     /// Share of it that was turned away with a status of our own making.
@@ -108,7 +118,7 @@ impl Camp {
 }
 
 /// A contender that is attacked, and the same again that is not: the two are asked in turns, while the attacker rests in
-/// every other one. A machine that becomes faster or slower by a quarter from one second to the next does so for both.
+/// every other one and a [`Ballast`] has its share of the load's core. A machine that becomes faster or slower by a quarter from one second to the next does so for both.
 pub(super) struct Siege {
     attacked: Camp,
     beside: Camp,
@@ -141,7 +151,8 @@ impl Siege {
         };
         let attacker = Attacker::start(attack, to, quota)?;
         let onset = self.attacked.ask(None, ONSET)?;
-        let turns = self.take_turns(&attacker)?;
+        let mut failures = onset.failures;
+        let turns = self.take_turns(&attacker, &mut failures)?;
         let rate = turns.beside * HALF;
         let newcomers = Newcomers::send(knocks, tls);
         let cpu = cpu_nanos(&family);
@@ -152,14 +163,14 @@ impl Siege {
         let recovered_s = self.recover()?;
         let asked = rate * clock.lasted.as_secs_f64();
         let turned_away = told(&clock.failures) as f64 / asked;
-        let mut failures = onset.failures;
-        for (kind, count) in turns.failures.iter().chain(&clock.failures) {
-            *failures.entry(kind.clone()).or_default() += count;
-        }
+        count(&mut failures, &clock.failures);
         Ok(Outcome {
             contender: self.attacked.running.contender.name(),
             beside: turns.beside,
             during: turns.during,
+            kept: turns.kept,
+            kept_error: turns.error,
+            taken: turns.taken,
             answered: (clock.answers as f64 / asked).min(1.0),
             turned_away,
             p99_ms: p99_ms(&clock),
@@ -174,28 +185,35 @@ impl Siege {
         })
     }
 
-    fn take_turns(&mut self, attacker: &Attacker) -> Result<Turns, String> {
-        let (mut beside, mut during) = (0.0, 0.0);
-        let mut failures = BTreeMap::new();
-        for _ in 0..TURNS {
+    /// Turns until enough is known; what failed in them is added to `failures`.
+    fn take_turns(
+        &mut self,
+        attacker: &Attacker,
+        failures: &mut BTreeMap<String, u64>,
+    ) -> Result<Sum, String> {
+        let mut turns = Vec::with_capacity(TURNS);
+        let mut sum = Sum::default();
+        while turns.len() < FEWEST || (turns.len() < TURNS && sum.error > KNOWN) {
+            let (from, had) = (Instant::now(), attacker.cpu());
+            let met = self.attacked.turn(FIGHT)?;
+            let taken = (attacker.cpu() - had).div_duration_f64(from.elapsed());
+            count(failures, &met.failures);
             attacker.rest(true)?;
+            let ballast = Ballast::take(taken);
             let left_alone = self.beside.turn(REST)?;
+            drop(ballast);
+            attacker.rest(false)?;
             if let Some(failure) = left_alone.failures.keys().next() {
                 return Err(format!("the one that is left in peace: {failure}"));
             }
-            beside += left_alone.rate();
-            attacker.rest(false)?;
-            let met = self.attacked.turn(FIGHT)?;
-            during += met.rate();
-            for (kind, count) in met.failures {
-                *failures.entry(kind).or_default() += count;
-            }
+            turns.push(Turn {
+                during: met.rate(),
+                beside: left_alone.rate(),
+                taken,
+            });
+            sum = Sum::of(&turns);
         }
-        Ok(Turns {
-            beside: beside / f64::from(TURNS),
-            during: during / f64::from(TURNS),
-            failures,
-        })
+        Ok(sum)
     }
 
     /// Seconds until honest callers have what those beside have; `None`: they had not.
@@ -214,11 +232,11 @@ impl Siege {
     }
 }
 
-/// What the turns came to.
-struct Turns {
-    beside: f64,
-    during: f64,
-    failures: BTreeMap<String, u64>,
+/// Adds what failed to what failed before.
+fn count(failures: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
+    for (kind, count) in more {
+        *failures.entry(kind.clone()).or_default() += count;
+    }
 }
 
 /// Requests that were answered with a refusal.
@@ -337,6 +355,11 @@ impl Attacker {
             .map(|go| go.write_all(b"go\n"));
         go.expect("its standard input is a pipe").map_err(trouble)?;
         Ok(attacker)
+    }
+
+    /// What it has had of its core.
+    fn cpu(&self) -> Duration {
+        Duration::from_nanos(cpu_nanos(&[self.child.id()]))
     }
 
     /// Stops it for a while, or lets it go on.

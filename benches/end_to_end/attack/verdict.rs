@@ -65,7 +65,7 @@ impl Outcome {
                 ));
             }
         };
-        share("throughput kept with each connection busy", Self::kept);
+        share("throughput kept with each connection busy", |o| o.kept);
         share(
             "answered, or refused with a counted reason, by the clock",
             Self::accounted,
@@ -99,10 +99,6 @@ impl Outcome {
         against
     }
 
-    fn kept(&self) -> f64 {
-        self.during / self.beside.max(1.0)
-    }
-
     fn welcomed(&self) -> f64 {
         self.newcomers.served as f64 / (self.newcomers.came as f64).max(1.0)
     }
@@ -134,11 +130,12 @@ impl fmt::Display for Outcome {
             .map_or("never".to_owned(), |s| format!("{s:.2} s"));
         writeln!(
             f,
-            "  {:9} busy {:.0}/s, unattacked {:.0} ({:.0} %); by the clock {:.1} % answered, p99 {:.1} ms, core {:.2}; newcomers {}/{}, slowest {:.0} ms; memory {} → {} MiB; back after {recovered}",
+            "  {:9} busy {:.0}/s, unattacked {:.0} ({:.0} ± {:.0} %); by the clock {:.1} % answered, p99 {:.1} ms, core {:.2}; newcomers {}/{}, slowest {:.0} ms; memory {} → {} MiB; back after {recovered}",
             self.contender,
             self.during,
             self.beside,
-            self.kept() * 100.0,
+            self.kept * 100.0,
+            self.kept_error * 100.0,
             self.answered * 100.0,
             self.p99_ms,
             self.core,
@@ -151,13 +148,14 @@ impl fmt::Display for Outcome {
         let attack = &self.attack;
         writeln!(
             f,
-            "            attacker: {} connections, at most {} at a time, {} closed, {} refused, {} KiB sent, {:.2} s of a core",
+            "            attacker: {} connections, at most {} at a time, {} closed, {} refused, {} KiB sent, {:.2} s of a core, {:.0} % of it in the turns",
             attack.opened,
             attack.most_open,
             attack.closed,
             attack.failed,
             attack.bytes >> 10,
-            attack.cpu_s
+            attack.cpu_s,
+            self.taken * 100.0
         )?;
         for (what, counts) in [
             ("honest requests that failed", &self.failures),
