@@ -14,8 +14,8 @@ use super::framing::Decoder;
 
 /// Lines of a head that are parsed without touching the heap.
 const LINES: usize = 100;
-/// A head that is still coming is looked at up to here: what is wrong is wrong early, and every byte that dribbles in
-/// would have the whole of a long one read again.
+/// A head that is still coming is looked at up to here: what is wrong is wrong early, and a long one is not read again and
+/// again.
 const LOOKED_AT: usize = 2 * 1024;
 /// Interim answers before the final one (RFC 9110 §15.2); a version that sends more is broken.
 pub const INTERIM_MOST: usize = 16;
@@ -100,24 +100,55 @@ impl HeadError {
     }
 }
 
-/// Whether reading a head that is still coming may come to more than it did when `looked_at` bytes of it were there: at a
-/// line's end, and once there is twice as much. One that dribbles is not read again with each byte.
-pub fn may_tell_more(buffer: &[u8], looked_at: usize, bounds: Bounds) -> bool {
-    let (all, news) = (buffer.len(), buffer.get(looked_at..).unwrap_or(buffer));
-    !news.is_empty()
-        && (all >= 2 * looked_at || all > bounds.bytes || memchr::memchr(b'\n', news).is_some())
+/// Reads the heads of requests out of what comes on a connection.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// Of a head that is not whole, what was looked at.
+    seen: usize,
 }
 
-/// Takes a request's head out of `buffer`; `None` when it is not whole.
-///
-/// # Errors
-/// [`HeadError`].
-pub fn request(buffer: &mut BytesMut, bounds: Bounds) -> Result<Option<RequestHead>, HeadError> {
-    // Empty lines before a request are an old habit (RFC 9112 §2.2).
-    while buffer.starts_with(b"\r\n") {
-        buffer.advance(2);
+impl Heads {
+    /// Takes a request's head out of `buffer`; `None` when it is not whole.
+    ///
+    /// One that dribbles is not looked at with each byte, but at the ends of its lines, where a byte is in it that no line
+    /// has, over its bound, and once there is twice as much.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn next(
+        &mut self,
+        buffer: &mut BytesMut,
+        bounds: Bounds,
+    ) -> Result<Option<RequestHead>, HeadError> {
+        // Empty lines before a request are an old habit (RFC 9112 §2.2).
+        while buffer.starts_with(b"\r\n") {
+            buffer.advance(2);
+            self.seen = 0;
+        }
+        let news = buffer.get(self.seen..).unwrap_or_default();
+        let twice = buffer.len() >= 2 * self.seen || buffer.len() > bounds.bytes;
+        if news.is_empty() || !(twice || news.iter().any(u8::is_ascii_control)) {
+            return Ok(None);
+        }
+        let head = request(buffer, self.seen, bounds);
+        self.seen = match head {
+            Ok(None) => buffer.len(),
+            _ => 0,
+        };
+        head
     }
-    let Some(head) = take_head(buffer, bounds.bytes)? else {
+}
+
+/// Takes a request's head out of `buffer`, of which so much was seen before; `None` when it is not whole.
+fn request(
+    buffer: &mut BytesMut,
+    seen: usize,
+    bounds: Bounds,
+) -> Result<Option<RequestHead>, HeadError> {
+    let Some(head) = take_head(buffer, seen, bounds.bytes)? else {
+        if seen >= LOOKED_AT {
+            return Ok(None);
+        }
         let (mut lines, part) = ([httparse::EMPTY_HEADER; LINES], looked_at(buffer));
         let parsed = httparse::Request::new(&mut lines).parse(part);
         return check_part(part, parsed).map_err(|error| error.of_request(part));
@@ -189,7 +220,7 @@ pub fn answer(
     asked: &Method,
     bytes: usize,
 ) -> Result<Option<AnswerHead>, HeadError> {
-    let Some(head) = take_head(buffer, bytes)? else {
+    let Some(head) = take_head(buffer, 0, bytes)? else {
         let (mut lines, part) = ([httparse::EMPTY_HEADER; LINES], looked_at(buffer));
         return check_part(part, httparse::Response::new(&mut lines).parse(part));
     };
@@ -253,9 +284,10 @@ fn whole_answer(head: &Bytes, asked: &Method) -> Result<AnswerHead, HeadError> {
 /// The empty line behind a head; made once, for making it costs more than finding.
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
-/// The bytes up to and with the empty line, if it is there.
-fn take_head(buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, HeadError> {
-    let end = HEAD_END.find(buffer).map(|at| at + 4);
+/// The bytes up to and with the empty line, if it is there. In what was seen before it did not end.
+fn take_head(buffer: &mut BytesMut, seen: usize, most: usize) -> Result<Option<Bytes>, HeadError> {
+    let from = seen.saturating_sub(3);
+    let end = HEAD_END.find(&buffer[from..]).map(|at| from + at + 4);
     match end {
         Some(end) if end <= most => Ok(Some(buffer.split_to(end).freeze())),
         None if buffer.len() <= most => Ok(None),
@@ -511,7 +543,7 @@ mod tests {
     };
 
     fn read(text: &str) -> Result<Option<RequestHead>, HeadError> {
-        request(&mut BytesMut::from(text), BOUNDS)
+        Heads::default().next(&mut BytesMut::from(text), BOUNDS)
     }
 
     fn answered(text: &str, asked: Method) -> Result<Option<AnswerHead>, HeadError> {
@@ -535,26 +567,61 @@ mod tests {
         assert_eq!(answered(&field, Method::GET).map(drop), too_large(false));
     }
 
-    #[test]
-    fn a_head_that_dribbles_is_read_at_its_lines_and_at_its_bound() {
-        let long = format!("X-Long: {}\r\n\r\n", "a".repeat(900));
-        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{long}");
-        let (mut looked_at, mut looks) = (0, 0);
-        for end in 1..=text.len() {
-            let came = &text.as_bytes()[..end];
-            if may_tell_more(came, looked_at, BOUNDS) {
-                looks += 1;
-                looked_at = end;
+    /// Feeds a byte at a time; how often it was looked at, and what came of it.
+    fn dribble(text: &[u8]) -> (usize, Result<Option<RequestHead>, HeadError>) {
+        let (mut heads, mut buffer, mut looks) = (Heads::default(), BytesMut::new(), 0);
+        for byte in text {
+            buffer.extend_from_slice(&[*byte]);
+            let before = heads.seen;
+            let read = heads.next(&mut buffer, BOUNDS);
+            looks += usize::from(heads.seen != before);
+            if !matches!(read, Ok(None)) {
+                return (looks, read);
             }
         }
-        assert_eq!(
-            looked_at,
-            text.len(),
-            "a head that is whole is read at once"
+        (looks, Ok(None))
+    }
+
+    #[test]
+    fn a_head_that_dribbles_is_read_at_once_when_it_is_whole_and_seldom_before() {
+        let text = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+            "a".repeat(900)
         );
-        assert!(looks <= 16, "{looks} looks at {} bytes", text.len());
-        let beyond = [b'a'; BOUNDS.bytes + 1];
-        assert!(may_tell_more(&beyond, BOUNDS.bytes, BOUNDS));
+        let (looks, read) = dribble(text.as_bytes());
+        assert!(read.expect("valid").is_some());
+        assert!(looks <= 20, "{looks} looks at {} bytes", text.len());
+    }
+
+    #[test]
+    fn a_head_that_dribbles_is_refused_where_it_goes_wrong() {
+        let start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
+        for wrong in ["\0", "\n", "b\r \r", "\x7f", "b\r\nno colon\r\n"] {
+            let (_, read) = dribble(format!("{start}{wrong}").as_bytes());
+            assert_eq!(read.map(drop), Err(HeadError::Malformed), "{wrong:?}");
+        }
+        let (_, read) = dribble(format!("{start}{}", "b".repeat(BOUNDS.bytes)).as_bytes());
+        let too_large = HeadError::TooLarge { target: false };
+        assert_eq!(read.map(drop), Err(too_large));
+    }
+
+    #[test]
+    fn a_head_that_came_in_two_pieces_leaves_nothing_to_the_next() {
+        let (long, short) = (
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+        );
+        let (first, second) = long.split_at(short.len());
+        let (mut heads, mut buffer) = (Heads::default(), BytesMut::from(first));
+        let mut is_whole = |more: &[u8]| {
+            buffer.extend_from_slice(more);
+            heads.next(&mut buffer, BOUNDS).expect("valid").is_some()
+        };
+        assert!(!is_whole(b""));
+        assert!(is_whole(second));
+        assert!(is_whole(short));
+        assert!(!is_whole(b"\r"));
+        assert!(is_whole(&[&b"\n"[..], short].concat()));
     }
 
     #[test]
@@ -742,7 +809,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_break_it(input in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = request(&mut BytesMut::from(&input[..]), BOUNDS);
+            let _ = Heads::default().next(&mut BytesMut::from(&input[..]), BOUNDS);
             let _ = answer(&mut BytesMut::from(&input[..]), &Method::GET, 1000);
         }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::framing::{BodyError, Decoder, Piece};
-use super::head::{self, Bounds, HeadError, RequestHead};
+use super::head::{Bounds, HeadError, Heads, RequestHead};
 use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::relay::{Carried, CarryError, Relay, Waits};
@@ -60,8 +60,7 @@ pub struct Wire {
 struct Inner {
     socket: Socket,
     inlet: Inlet,
-    /// Of a head that is not whole, what was looked at.
-    looked_at: usize,
+    heads: Heads,
     outlet: Outlet,
     body: Decoder,
     /// The caller waits for a word before it sends its body.
@@ -96,7 +95,7 @@ impl Wire {
         let inner = Inner {
             socket,
             inlet,
-            looked_at: 0,
+            heads: Heads::default(),
             outlet: Outlet::default(),
             body: Decoder::Done,
             expects_continue: false,
@@ -122,18 +121,15 @@ impl Wire {
         loop {
             if !inner.inlet.buffer.is_empty() {
                 self.signs.bytes.set(true);
-            }
-            if head::may_tell_more(&inner.inlet.buffer, inner.looked_at, bounds) {
-                match head::request(&mut inner.inlet.buffer, bounds) {
+                match inner.heads.next(&mut inner.inlet.buffer, bounds) {
                     Ok(Some(head)) => {
-                        inner.looked_at = 0;
                         inner.body = head.body.clone();
                         inner.expects_continue = head.expects_continue;
                         inner.answering = false;
                         inner.turn += 1;
                         return Poll::Ready(Ok(head));
                     }
-                    Ok(None) => inner.looked_at = inner.inlet.buffer.len(),
+                    Ok(None) => {}
                     Err(error) => return Poll::Ready(Err(NoRequest::Head(error))),
                 }
             }

@@ -1,5 +1,5 @@
 //! The load's core, as the attacker leaves it: whoever answers faster than the load can ask would otherwise be charged for
-//! what the attacker takes of that core, and whoever is slower than the load would not.
+//! what the attacker takes of that core, and whoever is slower would not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Work and sleep take turns so quickly: as the attacker's quota does.
-const PERIOD: Duration = Duration::from_millis(5);
+/// The sleep between two pieces of work: about the period of the attacker's quota.
+const SLEEP: Duration = Duration::from_millis(5);
 
-/// A thread that takes a share of the core that it was started on. Dropping it ends it.
+/// A thread that takes a share of the core that it was started on.
 pub(super) struct Ballast {
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<f64>,
 }
 
 impl Ballast {
@@ -23,29 +23,27 @@ impl Ballast {
         let over = Arc::new(AtomicBool::new(false));
         let until = over.clone();
         let thread = std::thread::spawn(move || weigh(share, &until));
-        Self {
-            over,
-            thread: Some(thread),
-        }
+        Self { over, thread }
     }
-}
 
-impl Drop for Ballast {
-    fn drop(&mut self) {
+    /// Ends it; tells what it had of the core.
+    pub(super) fn end(self) -> f64 {
         self.over.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
+        self.thread.join().expect("it only counts")
     }
 }
 
-fn weigh(share: f64, over: &AtomicBool) {
+/// Takes its share until it is over; tells what it had.
+fn weigh(share: f64, over: &AtomicBool) -> f64 {
     let (from, had) = (Instant::now(), own_time());
     while !over.load(Ordering::Relaxed) {
         let due = from.elapsed().mul_f64(share);
         while own_time() - had < due && !over.load(Ordering::Relaxed) {
             std::hint::spin_loop();
         }
-        std::thread::sleep(PERIOD);
+        std::thread::sleep(SLEEP);
     }
+    (own_time() - had).div_duration_f64(from.elapsed())
 }
 
 /// What this thread has had of its core.

@@ -16,7 +16,7 @@ use super::ballast::Ballast;
 use super::kinds::{Attack, Speaks};
 use super::newcomers::{Newcomers, Welcome};
 use super::quota::Quota;
-use super::turns::{Sum, Turn};
+use super::turns::{Side, Turn, Turns};
 use crate::load::{Bench, Honest, Met};
 use crate::measure::{Cores, cpu_nanos, family, resident};
 use crate::peers::{Contender, Ready, Running};
@@ -41,7 +41,7 @@ const FIGHT: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_millis(25);
 /// By the clock, under attack.
 const CLOCK: Duration = Duration::from_secs(4);
-/// Of what is served without an attack: what is asked by the clock.
+/// Of what is served by the one beside: what is asked by the clock.
 const HALF: f64 = 0.5;
 /// Each of the two, at a look at whether the throughput is back.
 const LOOK: Duration = Duration::from_millis(250);
@@ -54,14 +54,8 @@ const BACK: f64 = 0.9;
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) contender: &'static str,
-    /// Answers a second, each connection busy: without an attack and with it, in turns.
-    pub(crate) beside: f64,
-    pub(crate) during: f64,
-    /// What is left of the one by the other, and the standard error of that.
-    pub(crate) kept: f64,
-    pub(crate) kept_error: f64,
-    /// Cores that the attacker was busy on in these turns, and a ballast in those without it.
-    pub(crate) taken: f64,
+    /// Each connection busy: without an attack and with it, in turns.
+    pub(crate) turns: Turns,
     /// Share of what was asked by the clock that was answered under attack.
     pub(crate) answered: f64,
     /// Share of it that was turned away with a status of our own making.
@@ -105,6 +99,11 @@ impl Camp {
         })
     }
 
+    /// Its processes.
+    fn family(&self) -> Vec<u32> {
+        family(self.running.process())
+    }
+
     /// Its callers ask for so long: so many requests a second by the clock, or each as soon as it is answered.
     fn ask(&mut self, rate: Option<f64>, time: Duration) -> Result<Met, String> {
         self.bench.ask(&mut self.honest, rate, time)
@@ -118,7 +117,7 @@ impl Camp {
 }
 
 /// A contender that is attacked, and the same again that is not: the two are asked in turns, while the attacker rests in
-/// every other one and a [`Ballast`] has its share of the load's core. A machine that becomes faster or slower by a quarter from one second to the next does so for both.
+/// every other one and a [`Ballast`] has its share of the load's core.
 pub(super) struct Siege {
     attacked: Camp,
     beside: Camp,
@@ -139,7 +138,7 @@ impl Siege {
         attack: &Attack,
         quota: Option<&Quota>,
     ) -> Result<Outcome, String> {
-        let family = family(self.attacked.running.process());
+        let family = self.attacked.family();
         let refused = refusals(&self.attacked.running);
         let memory_before = reset_peak(&family)?;
         let running = &self.attacked.running;
@@ -153,11 +152,11 @@ impl Siege {
         let onset = self.attacked.ask(None, ONSET)?;
         let mut failures = onset.failures;
         let turns = self.take_turns(&attacker, &mut failures)?;
-        let rate = turns.beside * HALF;
+        let rate = turns.beside.rate * HALF;
         let newcomers = Newcomers::send(knocks, tls);
-        let cpu = cpu_nanos(&family);
+        let proxy = Busy::since_now(family.clone());
         let clock = self.attacked.ask(Some(rate), CLOCK)?;
-        let cpu = cpu_nanos(&family) - cpu;
+        let core = proxy.cores();
         let newcomers = newcomers.end(|| self.attacked.ask(Some(rate), SETTLE).map(drop))?;
         let done = attacker.stop()?;
         let recovered_s = self.recover()?;
@@ -166,11 +165,7 @@ impl Siege {
         count(&mut failures, &clock.failures);
         Ok(Outcome {
             contender: self.attacked.running.contender.name(),
-            beside: turns.beside,
-            during: turns.during,
-            kept: turns.kept,
-            kept_error: turns.error,
-            taken: turns.taken,
+            turns,
             answered: (clock.answers as f64 / asked).min(1.0),
             turned_away,
             p99_ms: p99_ms(&clock),
@@ -178,7 +173,7 @@ impl Siege {
             newcomers,
             memory_before,
             memory_peak: peak(&family)?,
-            core: cpu as f64 / 1e9 / clock.lasted.as_secs_f64(),
+            core,
             recovered_s,
             attack: done,
             refusals: since(refusals(&self.attacked.running), &refused),
@@ -190,30 +185,37 @@ impl Siege {
         &mut self,
         attacker: &Attacker,
         failures: &mut BTreeMap<String, u64>,
-    ) -> Result<Sum, String> {
-        let mut turns = Vec::with_capacity(TURNS);
-        let mut sum = Sum::default();
-        while turns.len() < FEWEST || (turns.len() < TURNS && sum.error > KNOWN) {
-            let (from, had) = (Instant::now(), attacker.cpu());
+    ) -> Result<Turns, String> {
+        let (attacked, beside) = (self.attacked.family(), self.beside.family());
+        let mut all = Vec::with_capacity(TURNS);
+        let mut turns = Turns::default();
+        while turns.count < FEWEST || (turns.count < TURNS && turns.error > KNOWN) {
+            let taken = Busy::since_now(vec![attacker.child.id()]);
+            let proxy = Busy::since_now(attacked.clone());
             let met = self.attacked.turn(FIGHT)?;
-            let taken = (attacker.cpu() - had).div_duration_f64(from.elapsed());
             count(failures, &met.failures);
+            let during = Side {
+                rate: met.rate(),
+                proxy: proxy.cores(),
+                taken: taken.cores(),
+            };
             attacker.rest(true)?;
-            let ballast = Ballast::take(taken);
-            let left_alone = self.beside.turn(REST)?;
-            drop(ballast);
+            let ballast = Ballast::take(during.taken);
+            let proxy = Busy::since_now(beside.clone());
+            let met = self.beside.turn(REST)?;
+            let beside = Side {
+                rate: met.rate(),
+                proxy: proxy.cores(),
+                taken: ballast.end(),
+            };
             attacker.rest(false)?;
-            if let Some(failure) = left_alone.failures.keys().next() {
+            if let Some(failure) = met.failures.keys().next() {
                 return Err(format!("the one that is left in peace: {failure}"));
             }
-            turns.push(Turn {
-                during: met.rate(),
-                beside: left_alone.rate(),
-                taken,
-            });
-            sum = Sum::of(&turns);
+            all.push(Turn { during, beside });
+            turns = Turns::of(&all);
         }
-        Ok(sum)
+        Ok(turns)
     }
 
     /// Seconds until honest callers have what those beside have; `None`: they had not.
@@ -229,6 +231,30 @@ impl Siege {
             }
         }
         Ok(None)
+    }
+}
+
+/// How busy processes are from now on.
+struct Busy {
+    processes: Vec<u32>,
+    from: Instant,
+    had: u64,
+}
+
+impl Busy {
+    fn since_now(processes: Vec<u32>) -> Self {
+        let had = cpu_nanos(&processes);
+        Self {
+            processes,
+            from: Instant::now(),
+            had,
+        }
+    }
+
+    /// Cores, in the mean.
+    fn cores(&self) -> f64 {
+        let nanos = cpu_nanos(&self.processes).saturating_sub(self.had);
+        nanos as f64 / self.from.elapsed().as_nanos() as f64
     }
 }
 
@@ -355,11 +381,6 @@ impl Attacker {
             .map(|go| go.write_all(b"go\n"));
         go.expect("its standard input is a pipe").map_err(trouble)?;
         Ok(attacker)
-    }
-
-    /// What it has had of its core.
-    fn cpu(&self) -> Duration {
-        Duration::from_nanos(cpu_nanos(&[self.child.id()]))
     }
 
     /// Stops it for a while, or lets it go on.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::kinds::Attack;
 use super::siege::Outcome;
+use super::turns::Turns;
 use super::{PROCESS, stated_bytes};
 
 /// Honest callers keep so much.
@@ -65,7 +66,9 @@ impl Outcome {
                 ));
             }
         };
-        share("throughput kept with each connection busy", |o| o.kept);
+        share("throughput kept with each connection busy", |o| {
+            o.turns.kept
+        });
         share(
             "answered, or refused with a counted reason, by the clock",
             Self::accounted,
@@ -128,14 +131,21 @@ impl fmt::Display for Outcome {
         let recovered = self
             .recovered_s
             .map_or("never".to_owned(), |s| format!("{s:.2} s"));
+        let Turns {
+            count,
+            during,
+            beside,
+            kept,
+            error,
+        } = self.turns;
         writeln!(
             f,
-            "  {:9} busy {:.0}/s, unattacked {:.0} ({:.0} ± {:.0} %); by the clock {:.1} % answered, p99 {:.1} ms, core {:.2}; newcomers {}/{}, slowest {:.0} ms; memory {} → {} MiB; back after {recovered}",
+            "  {:9} busy {:.0}/s, unattacked {:.0} ({:.1} ± {:.1} %, {count} turns); by the clock {:.1} % answered, p99 {:.1} ms, core {:.2}; newcomers {}/{}, slowest {:.0} ms; memory {} → {} MiB; back after {recovered}",
             self.contender,
-            self.during,
-            self.beside,
-            self.kept * 100.0,
-            self.kept_error * 100.0,
+            during.rate,
+            beside.rate,
+            kept * 100.0,
+            error * 100.0,
             self.answered * 100.0,
             self.p99_ms,
             self.core,
@@ -148,14 +158,21 @@ impl fmt::Display for Outcome {
         let attack = &self.attack;
         writeln!(
             f,
-            "            attacker: {} connections, at most {} at a time, {} closed, {} refused, {} KiB sent, {:.2} s of a core, {:.0} % of it in the turns",
+            "            attacker: {} connections, at most {} at a time, {} closed, {} refused, {} KiB sent, {:.2} s of a core",
             attack.opened,
             attack.most_open,
             attack.closed,
             attack.failed,
             attack.bytes >> 10,
             attack.cpu_s,
-            self.taken * 100.0
+        )?;
+        writeln!(
+            f,
+            "            while busy: the proxy has {:.0} % of its core, unattacked {:.0} %; of the load's the attacker has {:.0} %, beside it a ballast {:.0} %",
+            during.proxy * 100.0,
+            beside.proxy * 100.0,
+            during.taken * 100.0,
+            beside.taken * 100.0,
         )?;
         for (what, counts) in [
             ("honest requests that failed", &self.failures),

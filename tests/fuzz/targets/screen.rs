@@ -10,7 +10,7 @@ use crate::exchange::screen::{Admitted, admit};
 use crate::exchange::target::{Form, for_protocol};
 use crate::http1::encode::{self, Framing};
 use crate::http1::framing::Decoder;
-use crate::http1::head::{self, Bounds};
+use crate::http1::head::{Bounds, Heads};
 use crate::http1::tests::{End, Kind, Message, simply};
 
 /// Longer bodies are only announced.
@@ -44,7 +44,7 @@ pub(super) fn run(input: &[u8]) {
             lines: 100,
         };
         let mut buffer = BytesMut::from(input);
-        let Ok(Some(mut request)) = head::request(&mut buffer, bounds) else {
+        let Ok(Some(mut request)) = Heads::default().next(&mut buffer, bounds) else {
             return;
         };
         let named = named_in_connection(&request.parts.headers);
