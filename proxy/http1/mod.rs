@@ -5,6 +5,7 @@
 //! in two ways is refused.
 //!
 //! - [`head`]: heads of requests and answers, from bytes to `http` types
+//! - [`heads`]: those of requests, one after the other, however they come
 //! - [`framing`]: how long a body is, and its decoder; [`chunked`] is the hard half of it
 //! - [`encode`]: heads and chunks, from `http` types to bytes
 //! - [`inlet`]: bytes that came and were not yet understood
@@ -16,6 +17,7 @@ pub mod chunked;
 pub mod encode;
 pub mod framing;
 pub mod head;
+pub mod heads;
 pub mod inlet;
 pub mod outlet;
 pub mod relay;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::framing::{Decoder, Piece};
 use super::head::{self, Bounds};
+use super::heads::Heads;
 
 /// Fields behind a body, at most.
 const TRAILERS: usize = 64;
@@ -66,7 +67,7 @@ fn by_codec(kind: Kind, stream: &[u8], cuts: &[usize]) -> Read {
     let mut pieces = pieces(stream, cuts).into_iter();
     let mut buffer = BytesMut::new();
     let mut messages = Vec::new();
-    let mut heads = head::Heads::default();
+    let mut heads = Heads::default();
     loop {
         let head = match kind {
             Kind::Requests | Kind::AnyRequests => heads.next(&mut buffer, BOUNDS).map(|head| {
@@ -539,7 +540,7 @@ proptest! {
 
     #[test]
     fn what_is_read_and_written_again_reads_the_same(stream in stream(Kind::Requests)) {
-        let (mut heads, mut buffer) = (head::Heads::default(), BytesMut::from(&stream[..]));
+        let (mut heads, mut buffer) = (Heads::default(), BytesMut::from(&stream[..]));
         let (mut once, mut written) = (Vec::new(), Vec::new());
         while let Some(mut head) = heads.next(&mut buffer, BOUNDS).expect("valid") {
             let framing = super::encode::Framing::from(&head.body);

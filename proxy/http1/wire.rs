@@ -13,7 +13,8 @@ use tokio::io::{AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::framing::{BodyError, Decoder, Piece};
-use super::head::{Bounds, HeadError, Heads, RequestHead};
+use super::head::{Bounds, HeadError, RequestHead};
+use super::heads::Heads;
 use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::relay::{Carried, CarryError, Relay, Waits};

@@ -10,7 +10,8 @@ use crate::exchange::screen::{Admitted, admit};
 use crate::exchange::target::{Form, for_protocol};
 use crate::http1::encode::{self, Framing};
 use crate::http1::framing::Decoder;
-use crate::http1::head::{Bounds, Heads};
+use crate::http1::head::Bounds;
+use crate::http1::heads::Heads;
 use crate::http1::tests::{End, Kind, Message, simply};
 
 /// Longer bodies are only announced.
