@@ -30,8 +30,8 @@ impl Heads {
             self.seen = 0;
         }
         let news = buffer.get(self.seen..).unwrap_or_default();
-        let twice = buffer.len() >= 2 * self.seen || buffer.len() > bounds.bytes;
-        if news.is_empty() || !(twice || news.iter().any(u8::is_ascii_control)) {
+        let much = buffer.len() >= 2 * self.seen || buffer.len() > bounds.bytes;
+        if news.is_empty() || !(much || news.iter().any(u8::is_ascii_control)) {
             return Ok(None);
         }
         let head = head::request(buffer, self.seen, bounds);
